@@ -1,0 +1,101 @@
+/* Option tables: one const table per program is the master copy of names, types, limits, defaults and help.
+ * Parsing, printing (--print-config), --help and the test that compares man pages and samples all read it.
+ *
+ * Values live in a plain struct of the program; each table row says where (offset). Types in that struct:
+ *   OPTION_STRING, OPTION_PATH   char *   owned, NULL = not set
+ *   OPTION_BOOL                  bool
+ *   OPTION_UINT, OPTION_SIZE, OPTION_DURATION   uint64_t   (size in bytes; duration in milliseconds)
+ *   OPTION_ENUM                  int      (a value of words[])
+ *   OPTION_HOSTPORT              struct option_hostport
+ *   OPTION_CUSTOM                whatever set() makes of it (repeatable and structured options)
+ * One thread at a time.
+ */
+#ifndef BASE_OPTION_H
+#define BASE_OPTION_H
+
+#include "base/buffer.h"
+#include "base/bytes.h"
+#include "base/err.h"
+
+enum option_type {
+    OPTION_STRING,
+    OPTION_PATH,
+    OPTION_BOOL,     /* true | false */
+    OPTION_UINT,     /* decimal */
+    OPTION_SIZE,     /* decimal with k, M or G (powers of 1024) */
+    OPTION_DURATION, /* decimal with ms, s, m, h or d; without a unit: seconds */
+    OPTION_ENUM,
+    OPTION_HOSTPORT, /* HOST, HOST:PORT, [IPV6]:PORT */
+    OPTION_CUSTOM,
+};
+
+struct option_word {
+    const char *word;
+    uint64_t value;
+};
+
+struct option_hostport {
+    char *host;    /* owned; NULL = not set */
+    uint16_t port; /* 0 = none given and no default in the row */
+};
+
+/* What is wrong with a value: one line in plain words that names the option. */
+struct option_error {
+    char text[320];
+};
+
+struct option_row {
+    const char *name; /* as in the file, without prefix */
+    enum option_type type;
+    size_t offset;                   /* offsetof the value in the program's struct */
+    uint64_t min, max;               /* numbers, inclusive; strings: length, max 0 = 4096; HOSTPORT: max = default port */
+    const char *initial;             /* default as it would be written; NULL = not set */
+    const struct option_word *words; /* ENUM: the words; numbers: words allowed besides; ends with {NULL, 0} */
+    bool repeatable;                 /* OPTION_CUSTOM only: may stand more than once */
+    /* OPTION_CUSTOM: takes one value (borrowed). On error fills `error` (without the option's name). */
+    enum err (*set)(void *config, struct bytes value, struct option_error *error);
+    /* OPTION_CUSTOM: appends one line "name value\n" per entry to out. */
+    enum err (*print)(const void *config, const char *name, struct buffer *out);
+    void (*finish)(void *config); /* OPTION_CUSTOM: frees its entries */
+    const char *arg;              /* argument in help, e.g. "HOST[:PORT]" */
+    const char *text;             /* one sentence for help */
+};
+
+struct option_table {
+    const struct option_row *rows;
+    size_t count;
+};
+
+/* Sets every default. `config` must be zeroed memory of the program's struct. */
+MUST_CHECK enum err options_init(const struct option_table *t, void *config);
+/* Frees what the rows own and zeroes their values. */
+void options_finish(const struct option_table *t, void *config);
+
+/* Sets one option. Unknown name, a second value for one that is not repeatable (`seen`: count bools, zeroed by the
+ * caller; NULL: later values win), value out of range: E_INVALID and a text that names the option. */
+MUST_CHECK enum err options_set(const struct option_table *t, void *config, bool *seen, const char *name,
+                                struct bytes value, struct option_error *error);
+
+/* Reads a file in mosquitto.conf's syntax (name, space, rest of line is the value; '#' at the start of a line is a
+ * comment; empty lines). Errors name file and line. File up to 1 MiB, lines up to 4096 bytes, no NUL. */
+MUST_CHECK enum err options_read_file(const struct option_table *t, void *config, const char *path,
+                                      struct option_error *error);
+/* The same from memory; `name` stands for the path in errors. */
+MUST_CHECK enum err options_read(const struct option_table *t, void *config, struct bytes text, const char *name,
+                                 struct option_error *error);
+
+/* Appends the configuration in file syntax, one line per set option, in table order; reading it back gives the same. */
+MUST_CHECK enum err options_print(const struct option_table *t, const void *config, struct buffer *out);
+/* Appends help: one block per option with argument, default and text. */
+MUST_CHECK enum err options_help(const struct option_table *t, struct buffer *out);
+
+/* Parsers for OPTION_CUSTOM rows and others. */
+MUST_CHECK enum err option_parse_uint(struct bytes text, uint64_t min, uint64_t max, uint64_t *out);
+MUST_CHECK enum err option_parse_size(struct bytes text, uint64_t *out);
+MUST_CHECK enum err option_parse_duration(struct bytes text, uint64_t *out_ms);
+/* Takes the next word off *rest: separated by blanks, or in double quotes ("" is an empty word). false at the end. */
+bool option_next_word(struct bytes *rest, struct bytes *word);
+
+void option_error_set(struct option_error *e, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+#endif

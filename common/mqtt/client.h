@@ -1,0 +1,71 @@
+/* An MQTT 3.1.1 / 5.0 client connection: the session's state machine (mqtt/session.h, no I/O) on a stream.
+ *
+ * One object per connection attempt: it connects, works and ends in exactly one on_end. When to connect again is the
+ * owner's business (base/backoff.h). In-flight publishes are the owner's too: what has not been confirmed by on_published
+ * when on_end comes must be sent again by the owner. Nothing but CONNECT is sent before CONNACK. All on the loop's thread.
+ * An idle client costs under 1 KiB beside its stream.
+ */
+#ifndef MQTT_CLIENT_H
+#define MQTT_CLIENT_H
+
+#include "base/clock.h"
+#include "mqtt/codec.h"
+#include "net/stream.h"
+
+struct mqtt_client;
+
+struct mqtt_client_options {
+    struct stream_options stream;
+    enum mqtt_version version; /* MQTT_V311 or MQTT_V5 */
+    struct bytes client_id;    /* copied */
+    struct bytes username;     /* data NULL = none */
+    struct bytes password;     /* data NULL = none */
+    bool clean_start;
+    uint32_t session_expiry_s; /* v5 */
+    uint16_t keepalive_s;      /* 0 = none; the server's Server Keep Alive wins */
+    uint32_t ping_timeout_ms;  /* no PINGRESP within this ends the connection; 0 = 10 s */
+    uint32_t connack_timeout_ms; /* 0 = 30 s */
+    uint16_t max_inflight;     /* our ceiling of unconfirmed QoS 1/2 publishes; the server's Receive Maximum lowers it */
+    uint16_t receive_max;      /* how many unacknowledged QoS 1/2 publishes we take; 0 = 100 */
+    uint32_t packet_max;       /* largest packet we take; 0 = 1 MiB */
+    const struct mqtt_will *will; /* NULL = none; copied */
+};
+
+struct mqtt_client_events {
+    /* CONNACK with success. `connack` is valid during the call. */
+    void (*on_connected)(void *ctx, const struct mqtt_connack *connack);
+    /* A publish sent with `token` is settled: PUBACK, or PUBCOMP for QoS 2. reason >= 0x80: refused by the server. Not
+     * called for QoS 0. */
+    void (*on_published)(void *ctx, uint64_t token, uint8_t reason, struct bytes reason_text);
+    /* The window has room again after mqtt_client_publish said E_FULL. */
+    void (*on_writable)(void *ctx);
+    /* A message came. QoS 1: the owner calls mqtt_client_ack(packet_id) when it has taken charge of it. QoS 2 is handled
+     * inside up to PUBCOMP and given once, at PUBLISH. Valid during the call. */
+    void (*on_message)(void *ctx, const struct mqtt_publish *message);
+    /* SUBACK or UNSUBACK: one reason code per filter, in order. */
+    void (*on_subscribed)(void *ctx, uint64_t token, const uint8_t *codes, size_t count);
+    /* The end, with why: connection error, CONNACK refusal (E_REFUSED, reason = its code), server DISCONNECT (E_CLOSED with
+     * reason), protocol error of the peer, timeout, mqtt_client_close (E_CANCELLED). `detail` is in plain words. Last call. */
+    void (*on_end)(void *ctx, enum err why, uint8_t reason, const char *detail);
+};
+
+MUST_CHECK enum err mqtt_client_connect(uv_loop_t *loop, const struct mqtt_client_options *o,
+                                        const struct mqtt_client_events *events, void *ctx, struct mqtt_client **out);
+
+/* Sends a publish. QoS 1/2: `token` comes back in on_published. E_FULL: window or output is full, on_writable follows;
+ * E_AGAIN: not connected (yet). E_TOO_LARGE: over the server's Maximum Packet Size. */
+MUST_CHECK enum err mqtt_client_publish(struct mqtt_client *c, const struct mqtt_publish *p, uint64_t token);
+/* Publishes sent and not settled. */
+size_t mqtt_client_inflight(const struct mqtt_client *c);
+
+MUST_CHECK enum err mqtt_client_subscribe(struct mqtt_client *c, const struct mqtt_subscription *filters, size_t count,
+                                          uint64_t token);
+MUST_CHECK enum err mqtt_client_unsubscribe(struct mqtt_client *c, const struct bytes *filters, size_t count,
+                                            uint64_t token);
+/* Acknowledges a QoS 1 message. reason: 0, or a v5 code >= 0x80 (as success in 3.1.1). */
+MUST_CHECK enum err mqtt_client_ack(struct mqtt_client *c, uint16_t packet_id, uint8_t reason);
+
+/* DISCONNECT and close, or (graceful false) drop the connection so that the server sends the will. on_end follows. */
+void mqtt_client_close(struct mqtt_client *c, bool graceful);
+
+#endif

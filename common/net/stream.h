@@ -1,0 +1,59 @@
+/* A client byte stream over TCP, or over TLS on TCP (OpenSSL with memory BIOs), on a uv loop.
+ *
+ * One state machine: resolving -> connecting -> (handshaking) -> open -> closed. Every stream ends in exactly one
+ * on_close, after which it makes no further calls. TCP_NODELAY is set; writes made within one turn of the loop leave in one
+ * piece. All calls and callbacks on the loop's thread. Callbacks may call any function here, stream_close included.
+ */
+#ifndef NET_STREAM_H
+#define NET_STREAM_H
+
+#include "base/buffer.h"
+#include "base/err.h"
+#include "net/tls.h"
+
+#include <uv.h>
+
+struct stream;
+
+struct stream_options {
+    const char *host;            /* name or address; copied */
+    uint16_t port;
+    struct tls_context *tls;     /* NULL = plain TCP; the stream takes a reference of its own */
+    const char *server_name;     /* for SNI and verification; NULL = host */
+    uint32_t connect_timeout_ms; /* for all until open, DNS and handshake included; 0 = 30 s */
+    size_t write_max;            /* ceiling of bytes written and not yet taken by the kernel; 0 = 4 MiB */
+};
+
+struct stream_events {
+    void (*on_open)(void *ctx);
+    void (*on_data)(void *ctx, struct bytes data); /* valid during the call */
+    /* Bytes waiting fell below a quarter of write_max after stream_write said E_FULL. */
+    void (*on_drain)(void *ctx);
+    /* Last call. E_CLOSED: end of file from the peer. `detail` (may be "") says more for the log; valid during the call. */
+    void (*on_close)(void *ctx, enum err reason, const char *detail);
+};
+
+/* Starts connecting; the outcome comes by callback, never before this returns. */
+MUST_CHECK enum err stream_connect(uv_loop_t *loop, const struct stream_options *o, const struct stream_events *events,
+                                   void *ctx, struct stream **out);
+
+/* Copies bytes into the output; they leave at the end of this turn of the loop. Only when open. E_FULL: nothing was taken. */
+MUST_CHECK enum err stream_write(struct stream *s, struct bytes data);
+/* The output buffer itself, for encoders that write in place: append (its ceiling is write_max), then call
+ * stream_commit(). NULL unless open. */
+struct buffer *stream_out(struct stream *s);
+void stream_commit(struct stream *s);
+/* Bytes written that the kernel has not taken. */
+size_t stream_pending(const struct stream *s);
+
+void stream_pause_reading(struct stream *s);
+void stream_resume_reading(struct stream *s);
+
+/* Sends what is pending for up to linger_ms (0: at once), then closes. on_close follows with E_CANCELLED.
+ * The stream frees itself after on_close; do not use the pointer after that. */
+void stream_close(struct stream *s, uint32_t linger_ms);
+
+/* Name of the TLS version and cipher ("TLSv1.3 TLS_AES_256_GCM_SHA384") or "plain". For logs. */
+const char *stream_security(const struct stream *s);
+
+#endif

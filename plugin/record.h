@@ -1,0 +1,42 @@
+/* A captured message, as it stands in the spool. It carries everything that was decided at capture (which sinks, the
+ * topic towards AWS, sensor, time, mapping), so that a later change of the configuration cannot change a key or send a message
+ * elsewhere. */
+#ifndef PLUGIN_RECORD_H
+#define PLUGIN_RECORD_H
+
+#include "base/bytes.h"
+
+/* Sinks as bits of record.sinks. The numbers stand on disk: never reuse one. */
+enum sink_id {
+    SINK_IOTCORE = 0,
+    SINK_DYNAMODB = 1,
+    SINK_SQLITE = 2,
+    SINK_COUNT = 3,
+};
+#define SINK_BIT(id) (1u << (id))
+
+/* One MQTT 5 user property list stands in `user_properties` as on the wire: for each, UTF-8 string pair (2-byte big-endian
+ * length and text, twice). */
+struct record {
+    uint64_t sequence;   /* from 1, set by spool_append */
+    int64_t capture_ms;  /* wall clock at capture, made unique per sensor when `sensor` is not empty */
+    uint8_t sinks;       /* SINK_BIT()s */
+    uint8_t qos;         /* as published, 0-2 */
+    uint8_t remote_qos;  /* towards AWS, 0-1 */
+    bool retain;
+    uint8_t payload_format; /* MQTT 5 payload format indicator, 0 or 1 */
+    struct bytes topic;
+    struct bytes remote_topic; /* empty = same as topic */
+    struct bytes payload;
+    struct bytes client_id;
+    struct bytes content_type;
+    struct bytes response_topic;
+    struct bytes correlation_data;
+    struct bytes user_properties;
+    struct bytes sensor;       /* for the stores */
+    struct bytes time_path;    /* mapping of the store route, empty = default */
+    struct bytes message_path;
+    struct bytes table; /* DynamoDB table, empty = default */
+};
+
+#endif

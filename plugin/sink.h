@@ -3,12 +3,15 @@
  * The forwarder creates each configured sink, and calls wake when records arrived after cursor_next said E_AGAIN. A sink
  * pulls: it calls cursor_next while it has room, confirms in any order, calls cursor_rewind when its peer is lost. What it can
  * never deliver goes to rejected_put, then is confirmed. A sink never blocks the loop: SQL and files go to libuv's pool. All on the
- * loop's thread.
+ * loop's thread, create excepted.
  */
 #ifndef PLUGIN_SINK_H
 #define PLUGIN_SINK_H
 
 #include "base/metrics.h"
+#include "net/loop.h"
+#include "plugin/options.h"
+#include "plugin/outbox.h"
 #include "plugin/rejected.h"
 #include "plugin/spool.h"
 
@@ -29,12 +32,12 @@ struct sink_stats {
 /* What the forwarder gives a sink; outlives it. */
 struct sink_host {
     uv_loop_t *loop;
+    struct loop *thread;   /* the same loop, for loop_post from other threads */
+    struct outbox *outbox; /* the way to the local broker */
     struct cursor *cursor;
     struct rejected *rejected;
     struct sink_stats *stats;
 };
-
-struct plugin_options; /* plugin/options.h */
 
 struct sink; /* each sink's own struct begins with `struct sink` */
 
@@ -43,7 +46,8 @@ struct sink_type {
     enum sink_id id;
     bool (*wanted)(const struct plugin_options *o);
     /* Creates and starts. Must not fail because a peer is away; E_INVALID etc. for what the configuration got wrong, with a
-     * text that names the option. */
+     * text that names the option. Called on the broker's thread before the loop runs. `o` lives as long as the caller's
+     * reference: take one (plugin_options_ref) to keep it. */
     enum err (*create)(const struct sink_host *host, const struct plugin_options *o, struct sink **out,
                        char error[static 256]);
 };

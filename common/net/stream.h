@@ -16,7 +16,7 @@
 struct stream;
 
 struct stream_options {
-    const char *host;            /* name or address; copied */
+    const char *host; /* name or address; copied */
     uint16_t port;
     struct tls_context *tls;     /* NULL = plain TCP; the stream takes a reference of its own */
     const char *server_name;     /* for SNI and verification; NULL = host */

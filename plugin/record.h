@@ -18,11 +18,11 @@ enum sink_id {
 /* One MQTT 5 user property list stands in `user_properties` as on the wire: for each, UTF-8 string pair (2-byte big-endian
  * length and text, twice). */
 struct record {
-    uint64_t sequence;   /* from 1, set by spool_append */
-    int64_t capture_ms;  /* wall clock at capture, made unique per sensor when `sensor` is not empty */
-    uint8_t sinks;       /* SINK_BIT()s */
-    uint8_t qos;         /* as published, 0-2 */
-    uint8_t remote_qos;  /* towards AWS, 0-1 */
+    uint64_t sequence;  /* from 1, set by spool_append */
+    int64_t capture_ms; /* wall clock at capture, made unique per sensor when `sensor` is not empty */
+    uint8_t sinks;      /* SINK_BIT()s */
+    uint8_t qos;        /* as published, 0-2 */
+    uint8_t remote_qos; /* towards AWS, 0-1 */
     bool retain;
     uint8_t payload_format; /* MQTT 5 payload format indicator, 0 or 1 */
     struct bytes topic;
@@ -33,8 +33,8 @@ struct record {
     struct bytes response_topic;
     struct bytes correlation_data;
     struct bytes user_properties;
-    struct bytes sensor;       /* for the stores */
-    struct bytes time_path;    /* mapping of the store route, empty = default */
+    struct bytes sensor;    /* for the stores */
+    struct bytes time_path; /* mapping of the store route, empty = default */
     struct bytes message_path;
     struct bytes table; /* DynamoDB table, empty = default */
 };

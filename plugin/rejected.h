@@ -18,7 +18,8 @@ void rejected_close(struct rejected *r);
 
 /* Writes the file (complete or not at all: written beside and renamed). On E_OK the caller confirms the record. Any error:
  * the record stays in the spool and is tried again later. `reason` is one line in plain words. */
-MUST_CHECK enum err rejected_put(struct rejected *r, enum sink_id sink, const struct record *record, const char *reason);
+MUST_CHECK enum err rejected_put(struct rejected *r, enum sink_id sink, const struct record *record,
+                                 const char *reason);
 
 uint64_t rejected_count(const struct rejected *r);
 /* Calls fn for each file, oldest first, until it returns false. */

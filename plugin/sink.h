@@ -17,14 +17,21 @@
 
 #include <uv.h>
 
-enum sink_state { SINK_STOPPED, SINK_CONNECTING, SINK_RUNNING, SINK_WAITING /* backing off */, SINK_PAUSED, SINK_FAILED };
+enum sink_state {
+    SINK_STOPPED,
+    SINK_CONNECTING,
+    SINK_RUNNING,
+    SINK_WAITING /* backing off */,
+    SINK_PAUSED,
+    SINK_FAILED
+};
 
 /* Published under $SYS/broker/aws/<sink>/. */
 struct sink_stats {
-    metric_value state;      /* enum sink_state */
-    metric_value sent;       /* records handed to the peer, repeats included */
+    metric_value state; /* enum sink_state */
+    metric_value sent;  /* records handed to the peer, repeats included */
     metric_value confirmed;
-    metric_value retried;    /* records sent again */
+    metric_value retried; /* records sent again */
     metric_value rejected;
     metric_value latency_ms; /* capture to confirmation, moving average */
 };
@@ -62,7 +69,7 @@ struct sink {
         /* Finishes what is in flight for up to drain_ms, lets go of everything on the loop, frees itself, then calls
          * on_stopped(ctx). */
         void (*stop)(struct sink *s, uint32_t drain_ms, void (*on_stopped)(void *ctx), void *ctx);
-    } *ops;
+    } * ops;
 };
 
 extern const struct sink_type sink_iotcore_type;

@@ -23,12 +23,12 @@ enum spool_full { SPOOL_DROP_OLDEST, SPOOL_REJECT };
 #define SPOOL_SYNC_NEVER UINT64_MAX
 
 struct spool_options {
-    const char *dir;        /* created 0700 if missing (its parent must be there) */
-    uint64_t max_size;      /* bytes of all segments */
-    uint64_t segment_size;  /* 0 = 16 MiB, or max_size / 4 if that is less */
+    const char *dir;       /* created 0700 if missing (its parent must be there) */
+    uint64_t max_size;     /* bytes of all segments */
+    uint64_t segment_size; /* 0 = 16 MiB, or max_size / 4 if that is less */
     enum spool_full full;
-    uint64_t sync_ms;       /* fdatasync interval, SPOOL_SYNC_ALWAYS or SPOOL_SYNC_NEVER */
-    uint8_t sinks;          /* SINK_BIT()s that are configured: each has a cursor; others are set aside */
+    uint64_t sync_ms; /* fdatasync interval, SPOOL_SYNC_ALWAYS or SPOOL_SYNC_NEVER */
+    uint8_t sinks;    /* SINK_BIT()s that are configured: each has a cursor; others are set aside */
 };
 
 struct spool_error {
@@ -78,14 +78,14 @@ uint64_t cursor_lag(const struct cursor *c);
 uint64_t cursor_dropped(const struct cursor *c);
 
 struct spool_stats {
-    metric_value records;    /* in segments and needed by a sink */
-    metric_value bytes;      /* of segments on disk */
-    metric_value oldest_ms;  /* capture time of the oldest record needed, 0 = none */
+    metric_value records;   /* in segments and needed by a sink */
+    metric_value bytes;     /* of segments on disk */
+    metric_value oldest_ms; /* capture time of the oldest record needed, 0 = none */
     metric_value appended;
-    metric_value refused;    /* appends that did not succeed */
-    metric_value dropped;    /* records that left before every sink confirmed them */
-    metric_value torn;       /* torn tails cut at opening */
-    metric_value damaged;    /* segments set aside */
+    metric_value refused; /* appends that did not succeed */
+    metric_value dropped; /* records that left before every sink confirmed them */
+    metric_value torn;    /* torn tails cut at opening */
+    metric_value damaged; /* segments set aside */
 };
 const struct spool_stats *spool_stats(const struct spool *s);
 

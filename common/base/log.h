@@ -19,7 +19,7 @@ enum log_level { LOG_ERROR, LOG_WARNING, LOG_NOTICE, LOG_INFO, LOG_DEBUG };
 
 /* One place that logs. Static storage; made by LOG_POINT. */
 struct log_point {
-    const char *id;   /* "<module>.<what>", lower case, stable */
+    const char *id; /* "<module>.<what>", lower case, stable */
     enum log_level level;
     const char *text; /* what happened, in plain words */
     _Atomic uint64_t window_start_ms;

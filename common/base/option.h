@@ -47,9 +47,9 @@ struct option_error {
 struct option_row {
     const char *name; /* as in the file, without prefix */
     enum option_type type;
-    size_t offset;                   /* offsetof the value in the program's struct */
-    uint64_t min, max;               /* numbers, inclusive; strings: length, max 0 = 4096; HOSTPORT: max = default port */
-    const char *initial;             /* default as it would be written; NULL = not set */
+    size_t offset;       /* offsetof the value in the program's struct */
+    uint64_t min, max;   /* numbers, inclusive; strings: length, max 0 = 4096; HOSTPORT: max = default port */
+    const char *initial; /* default as it would be written; NULL = not set */
     const struct option_word *words; /* ENUM: the words; numbers: words allowed besides; ends with {NULL, 0} */
     bool repeatable;                 /* OPTION_CUSTOM only: may stand more than once */
     /* OPTION_CUSTOM: takes one value (borrowed). On error fills `error` (without the option's name). */

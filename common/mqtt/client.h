@@ -21,13 +21,13 @@ struct mqtt_client_options {
     struct bytes username;     /* data NULL = none */
     struct bytes password;     /* data NULL = none */
     bool clean_start;
-    uint32_t session_expiry_s; /* v5 */
-    uint16_t keepalive_s;      /* 0 = none; the server's Server Keep Alive wins */
-    uint32_t ping_timeout_ms;  /* no PINGRESP within this ends the connection; 0 = 10 s */
+    uint32_t session_expiry_s;   /* v5 */
+    uint16_t keepalive_s;        /* 0 = none; the server's Server Keep Alive wins */
+    uint32_t ping_timeout_ms;    /* no PINGRESP within this ends the connection; 0 = 10 s */
     uint32_t connack_timeout_ms; /* 0 = 30 s */
-    uint16_t max_inflight;     /* our ceiling of unconfirmed QoS 1/2 publishes; the server's Receive Maximum lowers it */
-    uint16_t receive_max;      /* how many unacknowledged QoS 1/2 publishes we take; 0 = 100 */
-    uint32_t packet_max;       /* largest packet we take; 0 = 1 MiB */
+    uint16_t max_inflight; /* our ceiling of unconfirmed QoS 1/2 publishes; the server's Receive Maximum lowers it */
+    uint16_t receive_max;  /* how many unacknowledged QoS 1/2 publishes we take; 0 = 100 */
+    uint32_t packet_max;   /* largest packet we take; 0 = 1 MiB */
     const struct mqtt_will *will; /* NULL = none; copied */
 };
 

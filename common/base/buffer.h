@@ -24,6 +24,7 @@ void buffer_finish(struct buffer *b);
  * E_FULL over the ceiling, E_NOMEM without memory; contents are untouched then. */
 MUST_CHECK enum err buffer_reserve(struct buffer *b, size_t n);
 
+/* `src` must not lie in the buffer itself. On failure of any append the buffer is as it was. */
 MUST_CHECK enum err buffer_append(struct buffer *b, struct bytes src);
 MUST_CHECK enum err buffer_append_str(struct buffer *b, const char *s);
 MUST_CHECK enum err buffer_append_byte(struct buffer *b, uint8_t byte);

@@ -20,16 +20,20 @@ struct mailbox_options {
     size_t max_bytes;
     void (*wake)(void *ctx); /* called on the sender's thread, outside the lock, when the box was empty; or NULL */
     void *ctx;
-    void (*discard)(struct letter *letter); /* frees letters still inside at destroy */
+    void (*discard)(struct letter *letter); /* frees a letter still inside at destroy; NULL: they need no freeing */
 };
 
+/* E_INVALID when a ceiling is 0. */
 MUST_CHECK enum err mailbox_create(const struct mailbox_options *options, struct mailbox **out);
+/* After the last put has returned. NULL is allowed. */
 void mailbox_destroy(struct mailbox *box);
 
-/* Takes ownership of `letter` on success only. E_FULL at a ceiling. Any thread. */
+/* Takes ownership of `letter` on success only. E_FULL at a ceiling, E_TOO_LARGE when it is over max_bytes by itself. Any
+ * thread. */
 MUST_CHECK enum err mailbox_put(struct mailbox *box, struct letter *letter);
 
-/* All letters, oldest first, or NULL; the caller owns them. `max` > 0 limits how many. The reader's thread. */
+/* All letters, oldest first, or NULL; the caller owns them. `max` > 0 limits how many: what stays behind wakes nobody, so the
+ * reader comes again by itself. The reader's thread. */
 struct letter *mailbox_take(struct mailbox *box, size_t max);
 
 #endif

@@ -29,7 +29,7 @@ static inline void metric_set(metric_value *m, uint64_t v)
 
 static inline uint64_t metric_get(const metric_value *m)
 {
-    return atomic_load_explicit((metric_value *)m, memory_order_relaxed);
+    return atomic_load_explicit(m, memory_order_relaxed);
 }
 
 static inline uint64_t metric_row_get(const struct metric_row *row, const void *values)
@@ -37,7 +37,8 @@ static inline uint64_t metric_row_get(const struct metric_row *row, const void *
     return metric_get((const metric_value *)((const char *)values + row->offset));
 }
 
-/* Appends Prometheus text format (version 0.0.4): HELP, TYPE and value of each row, names prefixed. */
+/* Appends Prometheus text format (version 0.0.4): HELP, TYPE and value of each row, names prefixed. On failure `out` is as
+ * it was. */
 MUST_CHECK enum err metrics_print_prometheus(const struct metric_row *rows, size_t count, const void *values,
                                              const char *prefix, struct buffer *out);
 

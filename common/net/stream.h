@@ -27,33 +27,40 @@ struct stream_options {
 struct stream_events {
     void (*on_open)(void *ctx);
     void (*on_data)(void *ctx, struct bytes data); /* valid during the call */
-    /* Bytes waiting fell below a quarter of write_max after stream_write said E_FULL. */
+    /* Bytes waiting are below a quarter of write_max, after stream_write said E_FULL or stream_await_drain was called. */
     void (*on_drain)(void *ctx);
-    /* Last call. E_CLOSED: end of file from the peer. `detail` (may be "") says more for the log; valid during the call. */
+    /* Last call. E_CLOSED: end of file from the peer; E_REFUSED: it does not
+     * accept our certificate. `detail` (may be "") says more for the log; valid during the call. */
     void (*on_close)(void *ctx, enum err reason, const char *detail);
 };
 
-/* Starts connecting; the outcome comes by callback, never before this returns. */
+/* Starts connecting; the outcome comes by callback, never before this returns. `events` is copied; on_drain may be NULL.
+ * An idle plain stream costs under 1 KiB, libuv's handles included. */
 MUST_CHECK enum err stream_connect(uv_loop_t *loop, const struct stream_options *o, const struct stream_events *events,
                                    void *ctx, struct stream **out);
 
-/* Copies bytes into the output; they leave at the end of this turn of the loop. Only when open. E_FULL: nothing was taken. */
+/* Copies bytes into the output; they leave at the end of this turn of the loop. E_CLOSED unless open. E_FULL: nothing was
+ * taken, on_drain follows. E_TOO_LARGE: more than write_max. */
 MUST_CHECK enum err stream_write(struct stream *s, struct bytes data);
-/* The output buffer itself, for encoders that write in place: append (its ceiling is write_max), then call
- * stream_commit(). NULL unless open. */
+/* The output buffer itself, for encoders that write in place: append (its ceiling is write_max less what waits already), then
+ * call stream_commit(). Until the end of this turn only. NULL unless open. */
 struct buffer *stream_out(struct stream *s);
 void stream_commit(struct stream *s);
+/* An encoder's append said E_FULL: one on_drain follows, at the end of this turn at the earliest. */
+void stream_await_drain(struct stream *s);
 /* Bytes written that the kernel has not taken. */
 size_t stream_pending(const struct stream *s);
 
+/* After a pause no on_data comes until reading is resumed; nor is the end of the connection noticed, unless writing fails. */
 void stream_pause_reading(struct stream *s);
 void stream_resume_reading(struct stream *s);
 
-/* Sends what is pending for up to linger_ms (0: at once), then closes. on_close follows with E_CANCELLED.
+/* Sends what is pending, tells the peer that this is the end and waits for its end, all for up to linger_ms; 0 drops what is
+ * pending and closes at once. No on_data comes any more. on_close follows with E_CANCELLED, after this returned.
  * The stream frees itself after on_close; do not use the pointer after that. */
 void stream_close(struct stream *s, uint32_t linger_ms);
 
-/* Name of the TLS version and cipher ("TLSv1.3 TLS_AES_256_GCM_SHA384") or "plain". For logs. */
+/* When open: name of the TLS version and cipher ("TLSv1.3 TLS_AES_256_GCM_SHA384") or "plain". For logs. */
 const char *stream_security(const struct stream *s);
 
 #endif

@@ -1,0 +1,171 @@
+#include "net/turn.h"
+
+#include <stdlib.h>
+
+#define PASSES_MAX 8           /* over the list, before the loop gets to poll again */
+#define SPARES_MAX 8           /* buffers kept for lending */
+#define SPARE_SIZE_MAX 131072u /* larger ones are freed */
+
+struct turn {
+    uv_loop_t *loop;
+    uv_prepare_t before_poll;
+    uv_check_t after_poll;
+    uv_idle_t not_done; /* active while the list is not empty: the loop must not sleep */
+    unsigned refs;
+    unsigned handles; /* not yet closed */
+
+    struct turn_item *first; /* links through turn_item.next, oldest first */
+    struct turn_item **last;
+
+    struct {
+        uint8_t *data;
+        size_t cap;
+    } spares[SPARES_MAX];
+    unsigned spare_count;
+    struct buffer wire;
+    uint8_t read_space[TURN_READ_SIZE];
+    uint8_t plain_space[TURN_READ_SIZE];
+};
+
+static void run_items(struct turn *t)
+{
+    for (unsigned pass = 0; t->first && pass < PASSES_MAX; pass++) {
+        struct turn_item *item = t->first;
+        t->first = NULL;
+        t->last = &t->first;
+        while (item) {
+            struct turn_item *next = item->next;
+            item->next = NULL;
+            item->waiting = false;
+            item->run(item);
+            item = next;
+        }
+    }
+    if (!t->first) {
+        uv_idle_stop(&t->not_done);
+    }
+}
+
+static void on_before_poll(uv_prepare_t *handle)
+{
+    run_items(handle->data);
+}
+
+static void on_after_poll(uv_check_t *handle)
+{
+    run_items(handle->data);
+}
+
+static void on_not_done(uv_idle_t *handle)
+{
+    (void)handle;
+}
+
+enum err turn_get(uv_loop_t *loop, struct turn **out)
+{
+    struct turn *t = loop->data;
+    if (!t) {
+        t = calloc(1, sizeof(*t));
+        if (!t) {
+            return E_NOMEM;
+        }
+        t->loop = loop;
+        t->last = &t->first;
+        buffer_init(&t->wire, TURN_WIRE_MAX);
+        /* None of these can fail (libuv: they return 0 always). */
+        uv_prepare_init(loop, &t->before_poll);
+        uv_check_init(loop, &t->after_poll);
+        uv_idle_init(loop, &t->not_done);
+        t->handles = 3;
+        t->before_poll.data = t->after_poll.data = t->not_done.data = t;
+        uv_prepare_start(&t->before_poll, on_before_poll);
+        uv_check_start(&t->after_poll, on_after_poll);
+        uv_unref((uv_handle_t *)&t->before_poll);
+        uv_unref((uv_handle_t *)&t->after_poll);
+        loop->data = t;
+    }
+    t->refs++;
+    *out = t;
+    return E_OK;
+}
+
+static void on_handle_closed(uv_handle_t *handle)
+{
+    struct turn *t = handle->data;
+    if (--t->handles > 0) {
+        return;
+    }
+    for (unsigned i = 0; i < t->spare_count; i++) {
+        free(t->spares[i].data);
+    }
+    buffer_finish(&t->wire);
+    free(t);
+}
+
+void turn_put(struct turn *t)
+{
+    if (--t->refs > 0) {
+        return;
+    }
+    t->loop->data = NULL;
+    uv_close((uv_handle_t *)&t->before_poll, on_handle_closed);
+    uv_close((uv_handle_t *)&t->after_poll, on_handle_closed);
+    uv_close((uv_handle_t *)&t->not_done, on_handle_closed);
+}
+
+uv_loop_t *turn_loop(struct turn *t)
+{
+    return t->loop;
+}
+
+void turn_add(struct turn *t, struct turn_item *item)
+{
+    if (item->waiting) {
+        return;
+    }
+    if (!t->first) {
+        uv_idle_start(&t->not_done, on_not_done);
+    }
+    item->waiting = true;
+    item->next = NULL;
+    *t->last = item;
+    t->last = &item->next;
+}
+
+uint8_t *turn_read_space(struct turn *t)
+{
+    return t->read_space;
+}
+
+uint8_t *turn_plain_space(struct turn *t)
+{
+    return t->plain_space;
+}
+
+struct buffer *turn_wire(struct turn *t)
+{
+    return &t->wire;
+}
+
+void turn_lend(struct turn *t, struct buffer *b)
+{
+    if (!b->data && t->spare_count > 0) {
+        t->spare_count--;
+        b->data = t->spares[t->spare_count].data;
+        size_t cap = t->spares[t->spare_count].cap;
+        b->cap = cap < b->max ? cap : b->max;
+    }
+}
+
+void turn_take_back(struct turn *t, struct buffer *b)
+{
+    if (b->data && t->spare_count < SPARES_MAX && b->cap <= SPARE_SIZE_MAX) {
+        t->spares[t->spare_count].data = b->data;
+        t->spares[t->spare_count].cap = b->cap;
+        t->spare_count++;
+        b->data = NULL;
+        b->len = b->cap = 0;
+        return;
+    }
+    buffer_finish(b);
+}

@@ -1,0 +1,43 @@
+/* What the streams of one uv loop share: the buffers that they read into, and the list of streams that have work to do at the
+ * end of this turn of the loop (before it polls, and after it has handled what the poll brought). Internal to net/.
+ * All on the loop's thread. */
+#ifndef NET_TURN_H
+#define NET_TURN_H
+
+#include "base/buffer.h"
+
+#include <uv.h>
+
+struct turn;
+
+#define TURN_READ_SIZE 65536u /* most that one stream reads in one turn */
+#define TURN_WIRE_MAX (1024u * 1024u)
+
+/* A place in the list. Embedded in what has work to do; zeroed at first. */
+struct turn_item {
+    struct turn_item *next; /* links the items that wait */
+    bool waiting;
+    void (*run)(struct turn_item *item);
+};
+
+/* The turn of this loop, made at first use; one reference for the caller. */
+MUST_CHECK enum err turn_get(uv_loop_t *loop, struct turn **out);
+/* Gives the reference back. The last one closes the turn's handles. */
+void turn_put(struct turn *t);
+
+uv_loop_t *turn_loop(struct turn *t);
+
+/* Calls item->run(item) at the end of this turn; once, however often it is asked for. */
+void turn_add(struct turn *t, struct turn_item *item);
+
+/* Scratch space, valid within one callback: received bytes, decrypted bytes (TURN_READ_SIZE each), and bytes for the wire. */
+uint8_t *turn_read_space(struct turn *t);
+uint8_t *turn_plain_space(struct turn *t);
+struct buffer *turn_wire(struct turn *t);
+
+/* Gives an empty buffer memory that another stream has left, if there is some. */
+void turn_lend(struct turn *t, struct buffer *b);
+/* Takes the memory of an empty buffer, for others or to be freed. */
+void turn_take_back(struct turn *t, struct buffer *b);
+
+#endif

@@ -1,0 +1,142 @@
+#define _GNU_SOURCE /* pthread_getname_np */
+#include "net/cmocka_all.h"
+#include "net/loop.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <string.h>
+
+struct seen {
+    unsigned next;
+    bool in_order;
+    pthread_t thread;
+    sigset_t blocked;
+    char name[16];
+};
+
+struct numbered {
+    struct seen *seen;
+    unsigned number;
+};
+
+static void note(void *arg)
+{
+    struct numbered *n = arg;
+    n->seen->in_order &= n->seen->next == n->number;
+    n->seen->next++;
+    n->seen->thread = pthread_self();
+    pthread_sigmask(SIG_BLOCK, NULL, &n->seen->blocked);
+    pthread_getname_np(pthread_self(), n->seen->name, sizeof(n->seen->name));
+}
+
+static void test_posts_in_order(void **state)
+{
+    static struct numbered numbers[3000];
+    struct seen seen = {.in_order = true};
+    struct loop *l = NULL;
+    (void)state;
+    assert_int_equal(loop_create(&l), E_OK);
+    assert_int_equal(loop_start(l, "test-loop"), E_OK);
+    for (unsigned i = 0; i < 3000; i++) {
+        numbers[i] = (struct numbered){&seen, i};
+        enum err e = E_FULL;
+        while (e == E_FULL) {
+            e = loop_post(l, note, &numbers[i]);
+        }
+        assert_int_equal(e, E_OK);
+    }
+    loop_stop(l);
+    assert_int_equal(loop_post(l, note, &numbers[0]), E_CLOSED);
+    loop_join(l);
+    assert_int_equal(seen.next, 3000);
+    assert_true(seen.in_order);
+    assert_false(pthread_equal(seen.thread, pthread_self()));
+    assert_string_equal(seen.name, "test-loop");
+    assert_true(sigismember(&seen.blocked, SIGTERM) && sigismember(&seen.blocked, SIGPIPE));
+    sigset_t ours;
+    pthread_sigmask(SIG_BLOCK, NULL, &ours);
+    assert_false(sigismember(&ours, SIGTERM));
+    loop_destroy(l);
+}
+
+static void test_full(void **state)
+{
+    struct seen seen = {.in_order = true};
+    static struct numbered numbers[1025];
+    struct loop *l = NULL;
+    (void)state;
+    assert_int_equal(loop_create(&l), E_OK);
+    for (unsigned i = 0; i < 1024; i++) {
+        numbers[i] = (struct numbered){&seen, i};
+        assert_int_equal(loop_post(l, note, &numbers[i]), E_OK);
+    }
+    assert_int_equal(loop_post(l, note, &numbers[1024]), E_FULL);
+    loop_stop(l);
+    loop_run(l); /* on this thread: what was posted, then the end */
+    assert_int_equal(seen.next, 1024);
+    assert_true(pthread_equal(seen.thread, pthread_self()));
+    loop_destroy(l);
+}
+
+struct chain {
+    struct loop *loop;
+    unsigned left;
+    enum err last;
+};
+
+static void post_again(void *arg)
+{
+    struct chain *c = arg;
+    if (c->left-- == 0) {
+        loop_stop(c->loop);
+        c->last = loop_post(c->loop, post_again, c);
+        return;
+    }
+    c->last = loop_post(c->loop, post_again, c);
+}
+
+static void test_post_from_the_loop(void **state)
+{
+    struct chain c = {.left = 100};
+    (void)state;
+    assert_int_equal(loop_create(&c.loop), E_OK);
+    assert_int_equal(loop_post(c.loop, post_again, &c), E_OK);
+    assert_int_equal(loop_start(c.loop, "test-loop"), E_OK);
+    loop_join(c.loop);
+    assert_int_equal(c.last, E_CLOSED);
+    loop_destroy(c.loop);
+}
+
+static void close_timer(void *arg)
+{
+    uv_close(arg, NULL);
+}
+
+/* A handle whose closing has only begun when the loop stops is finished by loop_destroy. */
+static void test_destroy_finishes_closing(void **state)
+{
+    struct loop *l = NULL;
+    uv_timer_t timer;
+    (void)state;
+    assert_int_equal(loop_create(&l), E_OK);
+    assert_int_equal(uv_timer_init(loop_uv(l), &timer), 0);
+    assert_int_equal(loop_post(l, close_timer, &timer), E_OK);
+    loop_stop(l);
+    assert_int_equal(loop_start(l, "test-loop"), E_OK);
+    loop_join(l);
+    loop_destroy(l);
+    loop_destroy(NULL);
+    assert_true(uv_is_closing((uv_handle_t *)&timer));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_posts_in_order),
+        cmocka_unit_test(test_full),
+        cmocka_unit_test(test_post_from_the_loop),
+        cmocka_unit_test(test_destroy_finishes_closing),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,671 @@
+#include "net/client.h"
+#include "net/cmocka_all.h"
+#include "net/peer.h"
+
+#include <malloc.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+static void sleep_ms(long ms)
+{
+    struct timespec t = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000};
+    nanosleep(&t, NULL);
+}
+
+static uint64_t now_ms(void)
+{
+    return uv_hrtime() / 1000000;
+}
+
+/* --- scripts of the other side --- */
+
+/* Sends back what comes until the end. */
+static void echo(int fd, void *arg)
+{
+    char data[4096];
+    (void)arg;
+    for (;;) {
+        ssize_t n = recv(fd, data, sizeof(data), 0);
+        if (n <= 0 || !peer_send(fd, data, (size_t)n)) {
+            return;
+        }
+    }
+}
+
+static void hang_up(int fd, void *arg)
+{
+    (void)fd;
+    (void)arg;
+}
+
+static void wait_for_end(int fd, void *arg)
+{
+    char byte;
+    (void)arg;
+    while (recv(fd, &byte, 1, 0) > 0) {
+    }
+}
+
+static void say_and_reset(int fd, void *arg)
+{
+    (void)arg;
+    peer_send(fd, "why", 3);
+    sleep_ms(50);
+    peer_reset(fd);
+}
+
+/* --- */
+
+static void test_echo(void **state)
+{
+    struct peer peer;
+    struct client c;
+    (void)state;
+    peer_start(&peer, 1, echo, NULL);
+    client_init(&c);
+    client_connect(&c, peer.port, NULL);
+    assert_int_equal(stream_write(c.stream, BYTES("early")), E_CLOSED);
+    assert_null(stream_out(c.stream));
+    client_run_until_open(&c);
+    assert_string_equal(stream_security(c.stream), "plain");
+    assert_int_equal(stream_write(c.stream, BYTES("hello ")), E_OK);
+    assert_int_equal(stream_pending(c.stream), 6);
+    assert_int_equal(buffer_append_str(stream_out(c.stream), "world"), E_OK);
+    stream_commit(c.stream);
+    client_run_until_received(&c, 11);
+    assert_memory_equal(c.data.data, "hello world", 11);
+    assert_int_equal(stream_pending(c.stream), 0);
+    stream_close(c.stream, 0);
+    assert_int_equal(c.closed, 0);
+    client_run_until_closed(&c);
+    assert_int_equal(c.reason, E_CANCELLED);
+    client_finish(&c);
+    peer_stop(&peer);
+}
+
+static void test_peer_closes(void **state)
+{
+    struct peer peer;
+    struct client c;
+    (void)state;
+    peer_start(&peer, 1, hang_up, NULL);
+    client_init(&c);
+    client_connect(&c, peer.port, NULL);
+    client_run_until_closed(&c);
+    assert_int_equal(c.opened, 1);
+    assert_int_equal(c.reason, E_CLOSED);
+    client_finish(&c);
+    peer_stop(&peer);
+}
+
+static void test_reset_after_data(void **state)
+{
+    struct peer peer;
+    struct client c;
+    (void)state;
+    peer_start(&peer, 1, say_and_reset, NULL);
+    client_init(&c);
+    client_connect(&c, peer.port, NULL);
+    client_run_until_closed(&c);
+    assert_int_equal(c.data.len, 3);
+    assert_int_equal(c.reason, E_RESET);
+    assert_non_null(strstr(c.detail, "reset"));
+    client_finish(&c);
+    peer_stop(&peer);
+}
+
+/* What the peer has said before it closed is delivered although our own writing fails. */
+static void test_write_to_closed_peer(void **state)
+{
+    struct peer peer;
+    struct client c;
+    (void)state;
+    peer_start(&peer, 1, say_and_reset, NULL);
+    client_init(&c);
+    client_connect(&c, peer.port, NULL);
+    client_run_until_open(&c);
+    sleep_ms(150);
+    assert_int_equal(stream_write(c.stream, BYTES("too late")), E_OK);
+    client_run_until_closed(&c);
+    assert_int_equal(c.data.len, 3);
+    assert_int_equal(c.reason, E_RESET);
+    client_finish(&c);
+    peer_stop(&peer);
+}
+
+static void test_refused(void **state)
+{
+    struct client c;
+    (void)state;
+    client_init(&c);
+    client_connect(&c, peer_free_port(), NULL);
+    client_run_until_closed(&c);
+    assert_int_equal(c.opened, 0);
+    assert_int_equal(c.reason, E_UNREACHABLE);
+    assert_non_null(strstr(c.detail, "127.0.0.1: connection refused"));
+    client_finish(&c);
+}
+
+static void test_unknown_name(void **state)
+{
+    struct client c;
+    (void)state;
+    client_init(&c);
+    struct stream_options o = {.host = "no-such-host.invalid", .port = 1};
+    client_connect_with(&c, &o);
+    client_run_until_closed(&c);
+    assert_int_equal(c.reason, E_DNS);
+    assert_non_null(strstr(c.detail, "resolving no-such-host.invalid"));
+    client_finish(&c);
+}
+
+static void test_bad_arguments(void **state)
+{
+    static const struct stream_events none;
+    struct client c;
+    struct stream *s = NULL;
+    (void)state;
+    client_init(&c);
+    struct stream_options no_host = {.host = "", .port = 1};
+    struct stream_options no_port = {.host = "127.0.0.1"};
+    assert_int_equal(stream_connect(&c.loop, &no_host, &none, &c, &s), E_INVALID);
+    assert_int_equal(stream_connect(&c.loop, &no_port, &none, &c, &s), E_INVALID);
+    client_finish(&c);
+}
+
+/* localhost is ::1 and 127.0.0.1 on most machines, and only one of them listens. */
+static void test_second_address(void **state)
+{
+    struct peer peer;
+    struct client c;
+    (void)state;
+    peer_start(&peer, 1, echo, NULL);
+    client_init(&c);
+    struct stream_options o = {.host = "localhost", .port = peer.port};
+    client_connect_with(&c, &o);
+    client_run_until_open(&c);
+    client_finish(&c);
+    peer_stop(&peer);
+}
+
+/* A full backlog drops the SYN. */
+static void test_connect_timeout(void **state)
+{
+    struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t len = sizeof(a);
+    int others[4];
+    struct client c;
+    (void)state;
+    int listener = socket(AF_INET, SOCK_STREAM, 0);
+    assert_int_equal(bind(listener, (struct sockaddr *)&a, len), 0);
+    assert_int_equal(listen(listener, 0), 0);
+    assert_int_equal(getsockname(listener, (struct sockaddr *)&a, &len), 0);
+    for (size_t i = 0; i < 4; i++) {
+        others[i] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+        (void)connect(others[i], (struct sockaddr *)&a, len);
+    }
+    client_init(&c);
+    struct stream_options o = {.host = "127.0.0.1", .port = ntohs(a.sin_port), .connect_timeout_ms = 200};
+    uint64_t start = now_ms();
+    client_connect_with(&c, &o);
+    client_run_until_closed(&c);
+    assert_in_range(now_ms() - start, 150, 2000);
+    assert_int_equal(c.reason, E_TIMEOUT);
+    assert_non_null(strstr(c.detail, "connecting to 127.0.0.1"));
+    client_finish(&c);
+    for (size_t i = 0; i < 4; i++) {
+        close(others[i]);
+    }
+    close(listener);
+}
+
+/* --- writing --- */
+
+static void receive_once(int fd, void *arg)
+{
+    char data[100000];
+    ssize_t n = recv(fd, data, sizeof(data), 0);
+    *(ssize_t *)arg = n;
+}
+
+static void write_in_pieces(struct client *c)
+{
+    for (int i = 0; i < 1000; i++) {
+        assert_int_equal(stream_write(c->stream, BYTES("0123456789")), E_OK);
+    }
+}
+
+static void test_writes_of_one_turn_leave_together(void **state)
+{
+    struct peer peer;
+    struct client c;
+    ssize_t first = 0;
+    (void)state;
+    peer_start(&peer, 1, receive_once, &first);
+    client_init(&c);
+    c.on_open = write_in_pieces;
+    client_connect(&c, peer.port, NULL);
+    client_run_until_closed(&c);
+    peer_stop(&peer);
+    assert_int_equal(first, 10000);
+    client_finish(&c);
+}
+
+#define BULK_TOTAL ((size_t)24 * 1024 * 1024)
+#define BULK_CEILING ((size_t)256 * 1024)
+
+struct bulk {
+    size_t written;
+    size_t received;
+    bool wrong;
+    unsigned full;
+};
+
+static uint8_t bulk_byte(size_t at)
+{
+    return (uint8_t)(at * 31 + (at >> 11));
+}
+
+static void receive_bulk(int fd, void *arg)
+{
+    struct bulk *b = arg;
+    static uint8_t data[65536];
+    sleep_ms(50);
+    for (;;) {
+        ssize_t n = recv(fd, data, sizeof(data), 0);
+        if (n <= 0) {
+            return;
+        }
+        for (ssize_t i = 0; i < n; i++) {
+            b->wrong |= data[i] != bulk_byte(b->received++);
+        }
+    }
+}
+
+/* Writes until it is full or done, by turns with stream_write and in place. */
+static void write_bulk(struct client *c)
+{
+    struct bulk *b = c->user;
+    uint8_t data[3000];
+    while (b->written < BULK_TOTAL) {
+        size_t n = BULK_TOTAL - b->written < sizeof(data) ? BULK_TOTAL - b->written : sizeof(data);
+        for (size_t i = 0; i < n; i++) {
+            data[i] = bulk_byte(b->written + i);
+        }
+        enum err e = E_OK;
+        if (b->full % 2 == 0) {
+            e = stream_write(c->stream, bytes_make(data, n));
+        } else {
+            e = buffer_append(stream_out(c->stream), bytes_make(data, n));
+            if (e == E_FULL) {
+                stream_await_drain(c->stream);
+            }
+        }
+        assert_true(stream_pending(c->stream) <= BULK_CEILING);
+        if (e == E_FULL) {
+            b->full++;
+            return;
+        }
+        assert_int_equal(e, E_OK);
+        b->written += n;
+    }
+    stream_close(c->stream, 20000);
+}
+
+static void test_backpressure(void **state)
+{
+    struct peer peer;
+    struct client c;
+    struct bulk b = {0};
+    (void)state;
+    peer_start(&peer, 1, receive_bulk, &b);
+    client_init(&c);
+    c.user = &b;
+    c.on_open = c.on_drain = write_bulk;
+    struct stream_options o = {.host = "127.0.0.1", .port = peer.port, .write_max = BULK_CEILING};
+    client_connect_with(&c, &o);
+    client_run_until_closed(&c);
+    peer_stop(&peer);
+    assert_int_equal(c.reason, E_CANCELLED);
+    assert_int_equal(b.received, BULK_TOTAL);
+    assert_false(b.wrong);
+    assert_true(b.full > 2);
+    assert_int_equal(c.drained, b.full);
+    client_finish(&c);
+}
+
+static void test_too_large(void **state)
+{
+    struct peer peer;
+    struct client c;
+    (void)state;
+    peer_start(&peer, 1, wait_for_end, NULL);
+    client_init(&c);
+    struct stream_options o = {.host = "127.0.0.1", .port = peer.port, .write_max = 4};
+    client_connect_with(&c, &o);
+    client_run_until_open(&c);
+    assert_int_equal(stream_write(c.stream, BYTES("12345")), E_TOO_LARGE);
+    assert_int_equal(stream_write(c.stream, BYTES("1234")), E_OK);
+    assert_int_equal(stream_write(c.stream, BYTES("5")), E_FULL);
+    assert_int_equal(c.drained, 0);
+    client_run_ms(&c, 20);
+    assert_int_equal(c.drained, 1);
+    assert_int_equal(stream_write(c.stream, BYTES("5")), E_OK);
+    client_finish(&c);
+    peer_stop(&peer);
+}
+
+/* --- reading --- */
+
+static void send_megabyte(int fd, void *arg)
+{
+    static char data[1024 * 1024];
+    (void)arg;
+    peer_send(fd, data, sizeof(data));
+    wait_for_end(fd, NULL);
+}
+
+static void pause_at_data(struct client *c, struct bytes data)
+{
+    assert_int_equal(buffer_append(&c->data, data), E_OK);
+    stream_pause_reading(c->stream);
+}
+
+static void test_pause(void **state)
+{
+    struct peer peer;
+    struct client c;
+    (void)state;
+    peer_start(&peer, 1, send_megabyte, NULL);
+    client_init(&c);
+    c.on_data = pause_at_data;
+    client_connect(&c, peer.port, NULL);
+    unsigned pauses = 0;
+    while (c.data.len < 1024 * 1024) {
+        size_t before = c.data.len;
+        client_run_until_received(&c, before + 1);
+        before = c.data.len;
+        if (pauses++ < 3) {
+            client_run_ms(&c, 30);
+            assert_int_equal(c.data.len, before);
+        }
+        stream_resume_reading(c.stream);
+    }
+    assert_true(pauses >= 16);
+    client_finish(&c);
+    peer_stop(&peer);
+}
+
+static void send_byte_by_byte(int fd, void *arg)
+{
+    const char *text = arg;
+    for (size_t i = 0; text[i]; i++) {
+        peer_send(fd, text + i, 1);
+        sleep_ms(1);
+    }
+}
+
+static void test_byte_by_byte(void **state)
+{
+    static char text[] = "slowly, byte by byte";
+    struct peer peer;
+    struct client c;
+    (void)state;
+    peer_start(&peer, 1, send_byte_by_byte, text);
+    client_init(&c);
+    client_connect(&c, peer.port, NULL);
+    client_run_until_closed(&c);
+    assert_int_equal(c.data.len, strlen(text));
+    assert_memory_equal(c.data.data, text, strlen(text));
+    client_finish(&c);
+    peer_stop(&peer);
+}
+
+/* --- closing --- */
+
+static void close_now(struct client *c)
+{
+    stream_close(c->stream, 0);
+    stream_close(c->stream, 100);
+    assert_int_equal(stream_write(c->stream, BYTES("x")), E_CLOSED);
+}
+
+static void close_at_data(struct client *c, struct bytes data)
+{
+    (void)data;
+    close_now(c);
+}
+
+static void write_too_much(struct client *c)
+{
+    enum err e = E_OK;
+    while (e == E_OK) {
+        e = stream_write(c->stream, BYTES("0123456789abcdef0123456789abcdef"));
+    }
+    assert_int_equal(e, E_FULL);
+}
+
+static void test_close_in_callbacks(void **state)
+{
+    struct peer peer;
+    struct client c;
+    (void)state;
+    peer_start(&peer, 4, echo, NULL);
+    for (int where = 0; where < 4; where++) {
+        client_init(&c);
+        c.on_open = where == 1 ? close_now : write_too_much;
+        c.on_data = where == 2 ? close_at_data : NULL;
+        c.on_drain = where == 3 ? close_now : NULL;
+        struct stream_options o = {.host = "127.0.0.1", .port = peer.port, .write_max = 1000};
+        client_connect_with(&c, &o);
+        if (where == 0) {
+            close_now(&c);
+        }
+        client_run_until_closed(&c);
+        assert_int_equal(c.reason, E_CANCELLED);
+        client_finish(&c);
+    }
+    peer_stop(&peer);
+}
+
+static void test_close_while_resolving(void **state)
+{
+    struct client c;
+    (void)state;
+    client_init(&c);
+    struct stream_options o = {.host = "localhost", .port = 1};
+    client_connect_with(&c, &o);
+    uv_run(&c.loop, UV_RUN_NOWAIT);
+    if (c.stream) {
+        stream_close(c.stream, 0);
+        client_run_until_closed(&c);
+        assert_int_equal(c.reason, E_CANCELLED);
+    }
+    client_finish(&c);
+}
+
+struct goodbye {
+    size_t received;
+    bool end; /* an end in good order came, and not a reset */
+};
+
+static void talk_and_count(int fd, void *arg)
+{
+    struct goodbye *g = arg;
+    char data[4096];
+    peer_send(fd, "unread by the other side", 24);
+    sleep_ms(100);
+    for (;;) {
+        ssize_t n = recv(fd, data, sizeof(data), 0);
+        g->end = n == 0;
+        if (n <= 0) {
+            return;
+        }
+        g->received += (size_t)n;
+    }
+}
+
+/* Unread input must not turn our end into a reset that takes the last bytes with it. */
+static void test_linger_delivers(void **state)
+{
+    struct peer peer;
+    struct client c;
+    struct goodbye g = {0};
+    (void)state;
+    peer_start(&peer, 1, talk_and_count, &g);
+    client_init(&c);
+    client_connect(&c, peer.port, NULL);
+    client_run_until_open(&c);
+    stream_pause_reading(c.stream);
+    client_run_ms(&c, 30);
+    assert_int_equal(stream_write(c.stream, BYTES("last words")), E_OK);
+    stream_close(c.stream, 5000);
+    client_run_until_closed(&c);
+    peer_stop(&peer);
+    assert_int_equal(c.reason, E_CANCELLED);
+    assert_int_equal(c.data.len, 0);
+    assert_int_equal(g.received, 10);
+    assert_true(g.end);
+    client_finish(&c);
+}
+
+static void do_not_read(int fd, void *arg)
+{
+    int *pipe_fd = arg;
+    char byte;
+    (void)fd;
+    (void)!read(pipe_fd[0], &byte, 1);
+}
+
+static void test_linger_ends_in_time(void **state)
+{
+    struct peer peer;
+    struct client c;
+    int pipe_fd[2];
+    (void)state;
+    assert_int_equal(pipe(pipe_fd), 0);
+    peer_start(&peer, 1, do_not_read, pipe_fd);
+    client_init(&c);
+    struct stream_options o = {.host = "127.0.0.1", .port = peer.port, .write_max = (size_t)64 * 1024 * 1024};
+    client_connect_with(&c, &o);
+    client_run_until_open(&c);
+    uint8_t *data = calloc(1, (size_t)32 * 1024 * 1024);
+    assert_int_equal(stream_write(c.stream, bytes_make(data, (size_t)32 * 1024 * 1024)), E_OK);
+    free(data);
+    uint64_t start = now_ms();
+    stream_close(c.stream, 100);
+    client_run_until_closed(&c);
+    assert_in_range(now_ms() - start, 90, 2000);
+    assert_int_equal(c.reason, E_CANCELLED);
+    client_finish(&c);
+    close(pipe_fd[1]);
+    peer_stop(&peer);
+    close(pipe_fd[0]);
+}
+
+/* --- many --- */
+
+#define MANY 200
+
+static void on_nothing(void *ctx)
+{
+    ++*(unsigned *)ctx;
+}
+
+static void on_no_data(void *ctx, struct bytes data)
+{
+    (void)ctx;
+    (void)data;
+}
+
+static void on_end(void *ctx, enum err reason, const char *detail)
+{
+    (void)reason;
+    (void)detail;
+    --*(unsigned *)ctx;
+}
+
+static void hold_many(int fd, void *arg)
+{
+    int *fds = arg;
+    fds[fds[MANY]++] = dup(fd);
+}
+
+static size_t heap_used(void)
+{
+    return mallinfo2().uordblks;
+}
+
+static void test_idle_stream_is_small(void **state)
+{
+    static const struct stream_events events = {.on_open = on_nothing, .on_data = on_no_data, .on_close = on_end};
+    static int fds[MANY + 1];
+    struct stream *streams[MANY];
+    struct peer peer;
+    struct client c;
+    unsigned open = 0;
+    (void)state;
+    peer_start(&peer, MANY, hold_many, fds);
+    client_init(&c);
+    size_t before = 0;
+    for (size_t i = 0; i < MANY; i++) {
+        if (i == 1) {
+            client_run_ms(&c, 20); /* what the loop itself needs is there now */
+            before = heap_used();
+        }
+        struct stream_options o = {.host = "127.0.0.1", .port = peer.port};
+        assert_int_equal(stream_connect(&c.loop, &o, &events, &open, &streams[i]), E_OK);
+    }
+    while (open < MANY) {
+        uv_run(&c.loop, UV_RUN_ONCE);
+    }
+    for (size_t i = 0; i < MANY; i++) {
+        assert_int_equal(stream_write(streams[i], BYTES("something to make it work once")), E_OK);
+    }
+    client_run_ms(&c, 50);
+    size_t each = (heap_used() - before) / (MANY - 1);
+    print_message("an idle plain stream: %zu bytes of heap\n", each);
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+    assert_in_range(each, 100, 1024);
+#endif
+    for (size_t i = 0; i < MANY; i++) {
+        stream_close(streams[i], 0);
+    }
+    client_finish(&c);
+    peer_stop(&peer);
+    for (size_t i = 0; i < MANY; i++) {
+        close(fds[i]);
+    }
+    assert_int_equal(open, 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_echo),
+        cmocka_unit_test(test_peer_closes),
+        cmocka_unit_test(test_reset_after_data),
+        cmocka_unit_test(test_write_to_closed_peer),
+        cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_unknown_name),
+        cmocka_unit_test(test_bad_arguments),
+        cmocka_unit_test(test_second_address),
+        cmocka_unit_test(test_connect_timeout),
+        cmocka_unit_test(test_writes_of_one_turn_leave_together),
+        cmocka_unit_test(test_backpressure),
+        cmocka_unit_test(test_too_large),
+        cmocka_unit_test(test_pause),
+        cmocka_unit_test(test_byte_by_byte),
+        cmocka_unit_test(test_close_in_callbacks),
+        cmocka_unit_test(test_close_while_resolving),
+        cmocka_unit_test(test_linger_delivers),
+        cmocka_unit_test(test_linger_ends_in_time),
+        cmocka_unit_test(test_idle_stream_is_small),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

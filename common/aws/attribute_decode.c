@@ -1,0 +1,156 @@
+#include "aws/attribute.h"
+
+#include "base/json.h"
+
+/* Deepest AttributeValue: each level is an object that names the type, around an object or array. */
+#define DECODE_DEPTH (2 * ATTRIBUTE_NESTING_MAX + 2)
+
+/* Types by what their content becomes. */
+enum attribute_kind {
+    KIND_TEXT,
+    KIND_NUMBER,
+    KIND_BOOL,
+    KIND_NULL,
+    KIND_MAP,
+    KIND_LIST,
+    KIND_TEXT_SET,
+    KIND_NUMBER_SET
+};
+
+static const struct {
+    const char *name;
+    enum attribute_kind kind;
+} kinds[] = {
+    {"S", KIND_TEXT}, {"N", KIND_NUMBER}, {"B", KIND_TEXT},      {"BOOL", KIND_BOOL},     {"NULL", KIND_NULL},
+    {"M", KIND_MAP},  {"L", KIND_LIST},   {"SS", KIND_TEXT_SET}, {"NS", KIND_NUMBER_SET}, {"BS", KIND_TEXT_SET},
+};
+
+static enum err take(struct json_reader *r, enum json_type type, struct json_token *t)
+{
+    enum err e = json_next(r, t);
+    return e ? e : t->type == type ? E_OK : E_MALFORMED;
+}
+
+/* DynamoDB's numbers are JSON numbers; anything else stays a string. */
+static enum err append_number(const struct json_token *t, struct buffer *out)
+{
+    struct json_token number;
+    if (!t->escaped && json_parse(t->text, 0, &number) == E_OK && number.type == JSON_NUMBER) {
+        return buffer_append(out, number.text);
+    }
+    return buffer_append(out, json_raw(t));
+}
+
+static enum err append_set(struct json_reader *r, bool numbers, struct buffer *out)
+{
+    struct json_token t;
+    enum err e = take(r, JSON_ARRAY, &t);
+    e = e ? e : buffer_append_byte(out, '[');
+    for (bool first = true; !e; first = false) {
+        e = json_next(r, &t);
+        if (e || t.type == JSON_ARRAY_END) {
+            break;
+        }
+        e = t.type == JSON_STRING ? E_OK : E_MALFORMED;
+        e = e || first ? e : buffer_append_byte(out, ',');
+        e = e ? e : numbers ? append_number(&t, out) : buffer_append(out, json_raw(&t));
+    }
+    return e ? e : buffer_append_byte(out, ']');
+}
+
+static enum err append_value(struct json_reader *r, struct buffer *out);
+
+static enum err append_map(struct json_reader *r, struct buffer *out)
+{
+    struct json_token t;
+    enum err e = take(r, JSON_OBJECT, &t);
+    e = e ? e : buffer_append_byte(out, '{');
+    for (bool first = true; !e; first = false) {
+        e = json_next(r, &t);
+        if (e || t.type == JSON_OBJECT_END) {
+            break;
+        }
+        e = first ? E_OK : buffer_append_byte(out, ',');
+        e = e ? e : buffer_append(out, json_raw(&t));
+        e = e ? e : buffer_append_byte(out, ':');
+        e = e ? e : take(r, JSON_OBJECT, &t);
+        e = e ? e : append_value(r, out);
+    }
+    return e ? e : buffer_append_byte(out, '}');
+}
+
+static enum err append_list(struct json_reader *r, struct buffer *out)
+{
+    struct json_token t;
+    enum err e = take(r, JSON_ARRAY, &t);
+    e = e ? e : buffer_append_byte(out, '[');
+    for (bool first = true; !e; first = false) {
+        e = json_next(r, &t);
+        if (e || t.type == JSON_ARRAY_END) {
+            break;
+        }
+        e = t.type == JSON_OBJECT ? E_OK : E_MALFORMED;
+        e = e || first ? e : buffer_append_byte(out, ',');
+        e = e ? e : append_value(r, out);
+    }
+    return e ? e : buffer_append_byte(out, ']');
+}
+
+static enum err append_content(struct json_reader *r, enum attribute_kind kind, struct buffer *out)
+{
+    struct json_token t;
+    enum err e = E_OK;
+    switch (kind) {
+    case KIND_MAP:
+        return append_map(r, out);
+    case KIND_LIST:
+        return append_list(r, out);
+    case KIND_TEXT_SET:
+    case KIND_NUMBER_SET:
+        return append_set(r, kind == KIND_NUMBER_SET, out);
+    case KIND_TEXT:
+        e = take(r, JSON_STRING, &t);
+        return e ? e : buffer_append(out, json_raw(&t));
+    case KIND_NUMBER:
+        e = take(r, JSON_STRING, &t);
+        return e ? e : append_number(&t, out);
+    case KIND_BOOL:
+    case KIND_NULL:
+        e = json_next(r, &t);
+        e = e ? e : t.type == JSON_TRUE || (t.type == JSON_FALSE && kind == KIND_BOOL) ? E_OK : E_MALFORMED;
+        return e ? e : buffer_append(out, kind == KIND_BOOL ? t.text : BYTES("null"));
+    }
+    return E_MALFORMED;
+}
+
+/* Behind the opening bracket of {"TYPE": content}. Nested calls are as deep as DECODE_DEPTH allows. */
+static enum err append_value(struct json_reader *r, struct buffer *out)
+{
+    struct json_token t;
+    enum err e = take(r, JSON_NAME, &t);
+    if (e) {
+        return e;
+    }
+    for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+        if (json_text_equal(&t, bytes_str(kinds[i].name))) {
+            e = append_content(r, kinds[i].kind, out);
+            return e ? e : take(r, JSON_OBJECT_END, &t);
+        }
+    }
+    return E_MALFORMED;
+}
+
+enum err attribute_decode(struct bytes attribute_value, struct buffer *out)
+{
+    size_t before = out->len;
+    struct json_reader r;
+    struct json_token t;
+    json_reader_init(&r, attribute_value, DECODE_DEPTH);
+    enum err e = take(&r, JSON_OBJECT, &t);
+    e = e ? e : append_value(&r, out);
+    e = e ? e : take(&r, JSON_END, &t);
+    if (e) {
+        out->len = before;
+    }
+    return e == E_TOO_LARGE ? E_MALFORMED : e;
+}

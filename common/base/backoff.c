@@ -90,7 +90,8 @@ struct mono token_bucket_ready(const struct token_bucket *t, double n, struct mo
         return now;
     }
     double wait_ns = missing / t->rate * 1e9;
-    return wait_ns < (double)(UINT64_MAX - now.ns) ? (struct mono){now.ns + (uint64_t)wait_ns + 1} : MONO_NEVER;
+    uint64_t from = copy.last.ns; /* not before `now` */
+    return wait_ns < (double)(UINT64_MAX - from) ? (struct mono){from + (uint64_t)wait_ns + 1} : MONO_NEVER;
 }
 
 uint64_t random_seed(void)

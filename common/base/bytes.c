@@ -83,7 +83,7 @@ static uint64_t hash_step(uint64_t h, uint64_t word)
 
 uint64_t bytes_hash(struct bytes b, uint64_t seed)
 {
-    uint64_t h = seed ^ ((uint64_t)b.len * 0xD6E8FEB86659FD93u);
+    uint64_t h = seed ^ (((uint64_t)b.len + 1) * 0xD6E8FEB86659FD93u);
     const uint8_t *p = b.data;
     size_t n = b.len;
     uint64_t word;

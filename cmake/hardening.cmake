@@ -1,4 +1,7 @@
-# Hardening for release builds; sanitizers for the others.
+# Hardening for release builds; sanitizers for the others; libFuzzer's coverage in the code that it drives.
+if(MQA_FUZZ)
+    add_compile_options(-fsanitize=fuzzer-no-link)
+endif()
 if(MQA_SANITIZE)
     add_compile_options(-fsanitize=${MQA_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
     add_link_options(-fsanitize=${MQA_SANITIZE})

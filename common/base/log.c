@@ -92,75 +92,101 @@ static void suppress(struct log_point *point)
                                                     memory_order_relaxed));
 }
 
-/* Ends `line` (of LOG_LINE_MAX + 1 bytes, `len` of them wanted by printf) in "..." when it is longer than `max`; never in
- * the middle of a UTF-8 sequence. Returns its length. */
-static size_t cut(char *line, size_t len, size_t max)
+/* A line in the making. */
+struct line {
+    char text[LOG_LINE_MAX + 1];
+    char suffix[SUFFIX_SIZE];
+    size_t len;
+    size_t suffix_len;
+};
+
+/* Takes over `wanted` bytes that printf put behind len, or would have if there had been room; ends in "..." what leaves no
+ * room for the suffix, never in the middle of a UTF-8 sequence. */
+static void line_extend(struct line *line, int wanted)
 {
-    if (len <= max) {
-        return len;
+    size_t max = LOG_LINE_MAX - line->suffix_len;
+    line->len += wanted > 0 ? (size_t)wanted : 0;
+    if (line->len > max) {
+        size_t end = max - 3;
+        while (end > 0 && ((uint8_t)line->text[end] & 0xC0) == 0x80) {
+            end--;
+        }
+        memcpy(line->text + end, "...", 4);
+        line->len = end + 3;
     }
-    size_t end = max - 3;
-    while (end > 0 && ((uint8_t)line[end] & 0xC0) == 0x80) {
-        end--;
-    }
-    memcpy(line + end, "...", 4);
-    return end + 3;
 }
 
-static void write_line(struct log_point *point, uint32_t suppressed, const char *details, va_list *args)
+static void line_begin(struct line *line, const struct log_point *point, uint32_t suppressed)
 {
-    char line[LOG_LINE_MAX + 1];
-    char suffix[SUFFIX_SIZE] = "";
-    size_t suffix_len = 0;
+    line->len = 0;
+    line->suffix[0] = '\0';
+    line->suffix_len = 0;
     if (suppressed > 0) {
-        suffix_len = (size_t)snprintf(suffix, sizeof(suffix), " suppressed=%u", suppressed);
+        line->suffix_len = (size_t)snprintf(line->suffix, SUFFIX_SIZE, " suppressed=%u", suppressed);
     }
-    size_t max = LOG_LINE_MAX - suffix_len;
-    int n = snprintf(line, sizeof(line), "%s: %s", point->id, point->text);
-    size_t len = cut(line, n > 0 ? (size_t)n : 0, max);
-    if (details && len + 1 < max) {
-        line[len++] = ' ';
-        n = vsnprintf(line + len, sizeof(line) - len, details, *args);
-        len = cut(line, len + (n > 0 ? (size_t)n : 0), max);
-    }
-    for (size_t i = 0; i < len; i++) {
-        if ((uint8_t)line[i] < 0x20 || line[i] == 0x7F) {
-            line[i] = '?';
-        }
-    }
-    memcpy(line + len, suffix, suffix_len + 1);
-    out.write(out.ctx, point->level, line);
+    line_extend(line, snprintf(line->text, sizeof(line->text), "%s: %s", point->id, point->text));
 }
 
-static void emit(struct log_point *point, const char *details, va_list *args)
+static void line_write(struct line *line, enum log_level level)
 {
-    if (!log_wants(point->level)) {
-        return;
-    }
-    uint32_t suppressed = 0;
-    if (point->level != LOG_DEBUG) {
-        if (!admit(point)) {
-            suppress(point);
-            return;
+    for (size_t i = 0; i < line->len; i++) {
+        if ((uint8_t)line->text[i] < 0x20 || line->text[i] == 0x7F) {
+            line->text[i] = '?';
         }
-        suppressed = atomic_exchange_explicit(&point->suppressed, 0, memory_order_relaxed);
     }
-    int saved = errno;
-    write_line(point, suppressed, details, args);
-    errno = saved;
+    memcpy(line->text + line->len, line->suffix, line->suffix_len + 1);
+    out.write(out.ctx, level, line->text);
+}
+
+/* True when the point may write a line now; takes the count of those suppressed before it. */
+static bool may_write(struct log_point *point, uint32_t *suppressed)
+{
+    *suppressed = 0;
+    if (!log_wants(point->level)) {
+        return false;
+    }
+    if (point->level == LOG_DEBUG) {
+        return true;
+    }
+    if (!admit(point)) {
+        suppress(point);
+        return false;
+    }
+    *suppressed = atomic_exchange_explicit(&point->suppressed, 0, memory_order_relaxed);
+    return true;
 }
 
 void log_emit(struct log_point *point, const char *details, ...)
 {
-    va_list args;
-    va_start(args, details);
-    emit(point, details, &args);
-    va_end(args);
+    int saved = errno;
+    uint32_t suppressed;
+    if (!may_write(point, &suppressed)) {
+        return;
+    }
+    struct line line;
+    line_begin(&line, point, suppressed);
+    if (line.len + 1 < LOG_LINE_MAX - line.suffix_len) {
+        va_list args;
+        line.text[line.len++] = ' ';
+        errno = saved; /* for %m */
+        va_start(args, details);
+        line_extend(&line, vsnprintf(line.text + line.len, sizeof(line.text) - line.len, details, args));
+        va_end(args);
+    }
+    line_write(&line, point->level);
+    errno = saved;
 }
 
 void log_emit_plain(struct log_point *point)
 {
-    emit(point, NULL, NULL);
+    int saved = errno;
+    uint32_t suppressed;
+    if (may_write(point, &suppressed)) {
+        struct line line;
+        line_begin(&line, point, suppressed);
+        line_write(&line, point->level);
+    }
+    errno = saved;
 }
 
 void log_flush_suppressed(void)
@@ -174,7 +200,9 @@ void log_flush_suppressed(void)
         }
         uint32_t suppressed = atomic_exchange_explicit(&point->suppressed, 0, memory_order_relaxed);
         if (suppressed > 0) {
-            write_line(point, suppressed, NULL, NULL);
+            struct line line;
+            line_begin(&line, point, suppressed);
+            line_write(&line, point->level);
         }
     }
 }

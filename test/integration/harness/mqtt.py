@@ -26,6 +26,59 @@ class Disconnected(Exception):
     """The connection ended before the answer came."""
 
 
+class TlsSocket:
+    """TLS on a connected socket, for one reading thread and any number of writing ones (an ssl.SSLSocket may not be used by two
+    threads at once)."""
+
+    def __init__(self, plain, context, server_name):
+        self.plain = plain
+        self._in, self._out = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._in, self._out, server_hostname=server_name)
+        self._lock = threading.RLock()
+        if self._do(self._tls.do_handshake) is not None:
+            raise Disconnected("end of file in the TLS handshake")
+
+    def _flush(self):
+        if self._out.pending:
+            self.plain.sendall(self._out.read())
+
+    def _do(self, step):
+        """Repeats a step of TLS until it no longer wants bytes from the peer."""
+        while True:
+            with self._lock:
+                try:
+                    return step()
+                except ssl.SSLWantReadError:
+                    pass
+                except ssl.SSLZeroReturnError:
+                    return b""
+                finally:
+                    self._flush()
+            data = self.plain.recv(65536)
+            with self._lock:
+                if data:
+                    self._in.write(data)
+                else:
+                    self._in.write_eof()
+
+    def recv(self, n):
+        return self._do(lambda: self._tls.read(n))
+
+    def sendall(self, data):
+        with self._lock:
+            self._tls.write(data)
+            self._flush()
+
+    def shutdown(self, how):
+        self.plain.shutdown(how)
+
+    def settimeout(self, timeout):
+        self.plain.settimeout(timeout)
+
+    def close(self):
+        self.plain.close()
+
+
 class Client:
     """A connected client.
 
@@ -57,7 +110,7 @@ class Client:
             context.load_cert_chain(identity.cert, identity.key)
             if alpn:
                 context.set_alpn_protocols([alpn])
-            self.socket = context.wrap_socket(self.socket, server_hostname=server_name or "localhost")
+            self.socket = TlsSocket(self.socket, context, server_name or "localhost")
         self.socket.settimeout(None)
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()

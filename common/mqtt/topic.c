@@ -1,0 +1,141 @@
+#include "mqtt/topic.h"
+
+enum { TOPIC_MAX = 65535 };
+
+static bool text_valid(struct bytes b)
+{
+    return b.len > 0 && b.len <= TOPIC_MAX && !memchr(b.data, 0, b.len) && bytes_is_utf8(b);
+}
+
+static bool has_wildcard(struct bytes b)
+{
+    return b.len > 0 && (memchr(b.data, '+', b.len) || memchr(b.data, '#', b.len));
+}
+
+/* Takes the level at the front off *rest with its '/'; *last tells that no further one follows. */
+static struct bytes next_level(struct bytes *rest, bool *last)
+{
+    const uint8_t *slash = rest->len > 0 ? memchr(rest->data, '/', rest->len) : NULL;
+    struct bytes level = *rest;
+    *last = slash == NULL;
+    if (slash) {
+        level.len = (size_t)(slash - rest->data);
+        *rest = bytes_sub(*rest, level.len + 1, SIZE_MAX);
+    } else {
+        *rest = bytes_sub(*rest, rest->len, 0);
+    }
+    return level;
+}
+
+static bool wildcards_valid(struct bytes filter)
+{
+    bool last = false;
+    while (!last) {
+        struct bytes level = next_level(&filter, &last);
+        if (bytes_equal(level, BYTES("+")) || (last && bytes_equal(level, BYTES("#")))) {
+            continue;
+        }
+        if (has_wildcard(level)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+bool topic_name_valid(struct bytes topic)
+{
+    return text_valid(topic) && !has_wildcard(topic);
+}
+
+bool topic_filter_valid(struct bytes filter)
+{
+    if (!text_valid(filter)) {
+        return false;
+    }
+    if (bytes_starts_with(filter, BYTES("$share/"))) {
+        bool last = false;
+        next_level(&filter, &last);
+        struct bytes name = next_level(&filter, &last);
+        if (last || name.len == 0 || has_wildcard(name) || filter.len == 0) {
+            return false;
+        }
+    }
+    return wildcards_valid(filter);
+}
+
+bool topic_matches(struct bytes filter, struct bytes topic)
+{
+    if (filter.len == 0 || topic.len == 0) {
+        return false;
+    }
+    if (topic.data[0] == '$' && filter.data[0] != '$') {
+        return false;
+    }
+    bool filter_ends = false;
+    bool topic_ends = false;
+    while (!filter_ends && !topic_ends) {
+        struct bytes want = next_level(&filter, &filter_ends);
+        if (filter_ends && bytes_equal(want, BYTES("#"))) {
+            return true;
+        }
+        struct bytes have = next_level(&topic, &topic_ends);
+        if (!bytes_equal(want, BYTES("+")) && !bytes_equal(want, have)) {
+            return false;
+        }
+    }
+    return filter_ends ? topic_ends : bytes_equal(filter, BYTES("#"));
+}
+
+size_t topic_level_count(struct bytes topic)
+{
+    size_t count = 1;
+    for (size_t i = 0; i < topic.len; i++) {
+        count += topic.data[i] == '/';
+    }
+    return count;
+}
+
+enum err topic_level(struct bytes topic, size_t number, struct bytes *level)
+{
+    bool last = false;
+    for (size_t i = 1; !last; i++) {
+        struct bytes found = next_level(&topic, &last);
+        if (i == number) {
+            *level = found;
+            return E_OK;
+        }
+    }
+    return E_NOT_FOUND;
+}
+
+enum err topic_rewrite(struct bytes topic, struct bytes strip, struct bytes add, struct buffer *out)
+{
+    if (bytes_starts_with(topic, strip)) {
+        topic = bytes_sub(topic, strip.len, SIZE_MAX);
+    }
+    if (add.len + topic.len == 0) {
+        return E_INVALID;
+    }
+    if (add.len > TOPIC_MAX || topic.len > TOPIC_MAX - add.len) {
+        return E_TOO_LARGE;
+    }
+    buffer_clear(out);
+    enum err err = buffer_append(out, add);
+    return err == E_OK ? buffer_append(out, topic) : err;
+}
+
+enum err topic_prefix_filter(struct bytes prefix, struct bytes pattern, struct buffer *out)
+{
+    if (has_wildcard(prefix)) {
+        return E_INVALID;
+    }
+    buffer_clear(out);
+    enum err err = buffer_append(out, prefix);
+    if (err == E_OK) {
+        err = buffer_append(out, pattern);
+    }
+    if (err == E_OK && !topic_filter_valid(buffer_bytes(out))) {
+        err = E_INVALID;
+    }
+    return err;
+}

@@ -6,6 +6,14 @@
 
 #include "base/buffer.h"
 #include "base/clock.h"
+#include "base/json.h"
+
+/* Longest member path and literal of a mapping; they stand in every record. */
+#define MEASUREMENT_PATH_MAX 256u
+#define MEASUREMENT_LITERAL_MAX 1024u
+
+/* A payload of JSON may be nested this deep: one level is kept for {"value": it}. */
+#define MEASUREMENT_DEPTH_MAX (JSON_DEPTH_MAX - 1)
 
 /* What a `store` line says besides its filter. Owned strings, NULL = default. */
 struct measurement_mapping {
@@ -23,26 +31,35 @@ struct measurement_mapping {
     char *table; /* DynamoDB table */
 };
 
+/* One line in plain words. */
 struct measurement_error {
     char text[160];
 };
 
-/* Parses the words behind the filter of a `store` line ("sensor=topic(2) time=payload(ts)"). */
+void measurement_error_set(struct measurement_error *error, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+/* Parses the words behind the filter of a `store` line ("sensor=topic(2) time=payload(ts)"). A word that contains blanks
+ * stands in double quotes, all of it ("sensor=green house"). E_INVALID with a text that names the word. */
 MUST_CHECK enum err measurement_mapping_parse(struct bytes filter, struct bytes words, struct measurement_mapping *out,
                                               struct measurement_error *error);
+/* Appends the words, in the order sensor, time, message, table; nothing for what is default. Parsing them again gives the
+ * same mapping. */
 MUST_CHECK enum err measurement_mapping_print(const struct measurement_mapping *m, struct buffer *out);
+/* Frees the strings; the mapping is all default then. */
 void measurement_mapping_finish(struct measurement_mapping *m);
 
-/* The sensor's name, decided on the broker's thread at capture. Result is borrowed from topic, client_id, mapping or
- * `scratch` (needed for PAYLOAD only). E_NOT_FOUND: the mapping does not fit this message. Empty names come out as such:
- * the store refuses them. */
+/* The sensor's name, decided on the broker's thread at capture. Result is borrowed from topic, client_id, mapping, payload
+ * or `scratch` (used for PAYLOAD only, cleared first). E_NOT_FOUND: the mapping does not fit this message. Empty names come
+ * out as such: the store refuses them. PAYLOAD takes a string or a number (its digits). */
 MUST_CHECK enum err measurement_sensor(const struct measurement_mapping *m, struct bytes topic, struct bytes client_id,
                                        struct bytes payload, struct buffer *scratch, struct bytes *sensor);
 
-/* A measurement ready to be stored. message is JSON text of an object; numbers stand as they were sent, digit by digit. */
+/* A measurement ready to be stored. message is JSON text of an object, checked, white space as it was sent; numbers stand
+ * as they were sent, digit by digit. A name may occur twice in one object, as sent: the last one counts. */
 struct measurement {
     struct bytes sensor;
-    int64_t timestamp_ms;
+    int64_t timestamp_ms; /* since the epoch, never negative when it comes from the payload */
     struct bytes message;
 };
 
@@ -55,8 +72,9 @@ struct measurement_source {
     struct bytes message_path; /* empty = by topic */
 };
 
-/* `text` receives the JSON of message; the result borrows from it and from source. E_INVALID with a reason for rejected/:
- * the mapping does not fit the message. */
+/* `text` is scratch memory (cleared first); the result borrows from it and from source. With a reason for rejected/:
+ * E_INVALID, the mapping does not fit the message (also: sensor is empty or no UTF-8 text without NUL); E_TOO_LARGE, message does not fit into `text`.
+ * E_NOMEM without. */
 MUST_CHECK enum err measurement_make(const struct measurement_source *source, struct buffer *text,
                                      struct measurement *out, struct measurement_error *error);
 

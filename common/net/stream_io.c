@@ -150,10 +150,11 @@ static void read_records(struct stream *s, struct bytes *in)
         stream_send_wire(s);
         deliver(s, bytes_make(plain, len));
     }
-    if (e == E_OK && s->state == STREAM_OPEN) {
-        hold(s, *in); /* paused */
-    } else if (e == E_OK) {
+    if (s->state != STREAM_OPEN) {
         return; /* closed by the owner */
+    }
+    if (s->paused && (e == E_OK || e == E_CLOSED)) {
+        hold(s, *in); /* TLS will say again that it is closed */
     } else if (e == E_CLOSED) {
         stream_finish(s, E_CLOSED, "");
     } else if (e != E_AGAIN) {

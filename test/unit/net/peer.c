@@ -6,6 +6,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -44,6 +45,10 @@ uint16_t peer_free_port(void)
 static void *serve(void *arg)
 {
     struct peer *p = arg;
+    sigset_t pipe_signal;
+    sigemptyset(&pipe_signal);
+    sigaddset(&pipe_signal, SIGPIPE); /* here only: our own side must not need it */
+    pthread_sigmask(SIG_BLOCK, &pipe_signal, NULL);
     for (unsigned i = 0; i < p->connections; i++) {
         int fd = accept(p->listener, NULL, NULL);
         if (fd < 0) {

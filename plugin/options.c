@@ -1,0 +1,348 @@
+#include "plugin/options.h"
+
+#include "plugin/spool.h"
+
+#include <stdlib.h>
+#include <unistd.h>
+
+#define ROUTES_MAX 100000u
+
+static enum err no_memory(struct option_error *error)
+{
+    option_error_set(error, "no memory");
+    return E_NOMEM;
+}
+
+static enum err set_topic(void *config, struct bytes value, struct option_error *error)
+{
+    struct plugin_options *o = config;
+    struct topic_route r;
+    if (o->topic_count >= ROUTES_MAX) {
+        option_error_set(error, "more than %u lines", ROUTES_MAX);
+        return E_TOO_LARGE;
+    }
+    enum err e = topic_route_parse(value, &r, error);
+    if (e) {
+        return e;
+    }
+    struct topic_route *grown = realloc(o->topics, (o->topic_count + 1) * sizeof(*grown));
+    if (!grown) {
+        topic_route_finish(&r);
+        return no_memory(error);
+    }
+    o->topics = grown;
+    o->topics[o->topic_count++] = r;
+    return E_OK;
+}
+
+static enum err print_topics(const void *config, const char *name, struct buffer *out)
+{
+    const struct plugin_options *o = config;
+    enum err e = E_OK;
+    for (size_t i = 0; !e && i < o->topic_count; i++) {
+        e = buffer_appendf(out, "%s ", name);
+        e = e ? e : topic_route_print(&o->topics[i], out);
+        e = e ? e : buffer_append_byte(out, '\n');
+    }
+    return e;
+}
+
+static void finish_topics(void *config)
+{
+    struct plugin_options *o = config;
+    for (size_t i = 0; i < o->topic_count; i++) {
+        topic_route_finish(&o->topics[i]);
+    }
+    free(o->topics);
+    o->topics = NULL;
+    o->topic_count = 0;
+}
+
+static enum err set_store(void *config, struct bytes value, struct option_error *error)
+{
+    struct plugin_options *o = config;
+    struct store_route r;
+    if (o->store_count >= ROUTES_MAX) {
+        option_error_set(error, "more than %u lines", ROUTES_MAX);
+        return E_TOO_LARGE;
+    }
+    enum err e = store_route_parse(value, &r, error);
+    if (e) {
+        return e;
+    }
+    struct store_route *grown = realloc(o->stores, (o->store_count + 1) * sizeof(*grown));
+    if (!grown) {
+        store_route_finish(&r);
+        return no_memory(error);
+    }
+    o->stores = grown;
+    o->stores[o->store_count++] = r;
+    return E_OK;
+}
+
+static enum err print_stores(const void *config, const char *name, struct buffer *out)
+{
+    const struct plugin_options *o = config;
+    enum err e = E_OK;
+    for (size_t i = 0; !e && i < o->store_count; i++) {
+        e = buffer_appendf(out, "%s ", name);
+        e = e ? e : store_route_print(&o->stores[i], out);
+        e = e ? e : buffer_append_byte(out, '\n');
+    }
+    return e;
+}
+
+static void finish_stores(void *config)
+{
+    struct plugin_options *o = config;
+    for (size_t i = 0; i < o->store_count; i++) {
+        store_route_finish(&o->stores[i]);
+    }
+    free(o->stores);
+    o->stores = NULL;
+    o->store_count = 0;
+}
+
+static const struct option_word protocol_words[] = {
+    {"mqttv5", IOT_MQTT_V5}, {"mqttv311", IOT_MQTT_V311}, {NULL, 0}};
+static const struct option_word time_type_words[] = {{"S", 'S'}, {"N", 'N'}, {NULL, 0}};
+static const struct option_word spool_full_words[] = {
+    {"drop_oldest", SPOOL_DROP_OLDEST}, {"reject", SPOOL_REJECT}, {NULL, 0}};
+static const struct option_word spool_sync_words[] = {
+    {"always", SPOOL_SYNC_ALWAYS}, {"never", SPOOL_SYNC_NEVER}, {NULL, 0}};
+
+#define AT(field) .offset = offsetof(struct plugin_options, field)
+#define DAY_MS (86400u * 1000u)
+
+static const struct option_row rows[] = {
+    {.name = "topic", .type = OPTION_CUSTOM, .repeatable = true, .set = set_topic, .print = print_topics,
+     .finish = finish_topics, .arg = "FILTER [out|in|both] [QOS] [LOCAL-PREFIX [REMOTE-PREFIX]]",
+     .text = "Forward matching messages to AWS IoT Core (out), take commands from there (in), or both."},
+    {.name = "store", .type = OPTION_CUSTOM, .repeatable = true, .set = set_store, .print = print_stores,
+     .finish = finish_stores, .arg = "FILTER [sensor=..] [time=..] [message=..] [table=..]",
+     .text = "Store matching messages as measurements in every store that is configured."},
+    {.name = "iot_endpoint", .type = OPTION_HOSTPORT, AT(iot_endpoint), .max = 8883, .arg = "HOST[:PORT]",
+     .text = "AWS IoT Core's endpoint; with port 443 ALPN is used."},
+    {.name = "iot_certfile", .type = OPTION_PATH, AT(iot_certfile), .arg = "FILE",
+     .text = "Certificate of this gateway, PEM."},
+    {.name = "iot_keyfile", .type = OPTION_PATH, AT(iot_keyfile), .arg = "FILE",
+     .text = "Private key that belongs to iot_certfile, PEM without a passphrase."},
+    {.name = "iot_cafile", .type = OPTION_PATH, AT(iot_cafile), .arg = "FILE",
+     .text = "CA certificates that the server is checked against; the system's by default."},
+    {.name = "iot_client_id", .type = OPTION_STRING, AT(iot_client_id), .min = 1, .max = 125, .arg = "ID",
+     .text = "MQTT client id; mosquitto-aws-<hostname> by default; -1, -2 ... is appended with several connections."},
+    {.name = "iot_connections", .type = OPTION_UINT, AT(iot_connections), .min = 1, .max = 32, .initial = "1", .arg = "N",
+     .text = "Parallel connections; a topic always uses the same one."},
+    {.name = "iot_publish_rate", .type = OPTION_UINT, AT(iot_publish_rate), .max = 1000000, .initial = "100", .arg = "N",
+     .text = "Publishes per second and connection, 0 = no limit."},
+    {.name = "iot_byte_rate", .type = OPTION_SIZE, AT(iot_byte_rate), .max = 1u << 30, .initial = "512k", .arg = "SIZE",
+     .text = "Payload bytes per second and connection, 0 = no limit."},
+    {.name = "iot_max_inflight", .type = OPTION_UINT, AT(iot_max_inflight), .min = 1, .max = 4096, .initial = "100",
+     .arg = "N", .text = "Unacknowledged publishes per connection, and never above the server's Receive Maximum."},
+    {.name = "iot_max_payload", .type = OPTION_SIZE, AT(iot_max_payload), .min = 1, .max = 268435455, .initial = "128k",
+     .arg = "SIZE", .text = "Larger messages are set aside in rejected/."},
+    {.name = "iot_keepalive", .type = OPTION_DURATION, AT(iot_keepalive), .min = 5000, .max = 65535000,
+     .initial = "60s", .arg = "TIME", .text = "MQTT keep-alive."},
+    {.name = "iot_protocol", .type = OPTION_ENUM, AT(iot_protocol), .words = protocol_words, .initial = "mqttv5",
+     .arg = "mqttv5|mqttv311", .text = "MQTT version towards AWS."},
+    {.name = "iot_notifications", .type = OPTION_STRING, AT(iot_notifications), .min = 1, .max = 65535, .arg = "TOPIC",
+     .text = "Retained 1 or 0 on this topic of the local broker as the uplink comes and goes."},
+    {.name = "aws_region", .type = OPTION_STRING, AT(aws_region), .min = 1, .max = 64, .arg = "REGION",
+     .text = "AWS region; from the environment, the shared config or the endpoint by default."},
+    {.name = "aws_profile", .type = OPTION_STRING, AT(aws_profile), .min = 1, .max = 256, .arg = "NAME",
+     .text = "Section of the shared config and credentials files; from the environment or default otherwise."},
+    {.name = "aws_role_alias", .type = OPTION_STRING, AT(aws_role_alias), .min = 1, .max = 128, .arg = "ALIAS",
+     .text = "Role alias of the IoT credential provider, used with the iot_ identity."},
+    {.name = "aws_credentials_endpoint", .type = OPTION_STRING, AT(aws_credentials_endpoint), .min = 1, .max = 261,
+     .arg = "HOST", .text = "Host of the IoT credential provider."},
+    {.name = "dynamodb_table", .type = OPTION_STRING, AT(dynamodb_table), .min = 1, .max = 1024, .arg = "TABLE",
+     .text = "DynamoDB table of store lines that name no other."},
+    {.name = "dynamodb_endpoint", .type = OPTION_STRING, AT(dynamodb_endpoint), .min = 1, .max = 1024, .arg = "URL",
+     .text = "Another endpoint than AWS's for the region."},
+    {.name = "dynamodb_sensor_key", .type = OPTION_STRING, AT(dynamodb_sensor_key), .min = 1, .max = 255,
+     .initial = "sensor", .arg = "NAME", .text = "Name of the partition key attribute."},
+    {.name = "dynamodb_time_key", .type = OPTION_STRING, AT(dynamodb_time_key), .min = 1, .max = 255,
+     .initial = "timestamp", .arg = "NAME", .text = "Name of the sort key attribute."},
+    {.name = "dynamodb_time_type", .type = OPTION_ENUM, AT(dynamodb_time_type), .words = time_type_words, .initial = "S",
+     .arg = "S|N", .text = "Type of the sort key; decimal milliseconds since the epoch either way."},
+    {.name = "dynamodb_ttl", .type = OPTION_DURATION, AT(dynamodb_ttl), .max = UINT64_C(36500) * DAY_MS, .initial = "0",
+     .arg = "TIME", .text = "Adds attribute ttl = time of the measurement + this; 0 = none."},
+    {.name = "dynamodb_connections", .type = OPTION_UINT, AT(dynamodb_connections), .min = 1, .max = 64, .initial = "4",
+     .arg = "N", .text = "Parallel requests."},
+    {.name = "sqlite_file", .type = OPTION_PATH, AT(sqlite_file), .arg = "FILE", .text = "Local store."},
+    {.name = "sqlite_retention", .type = OPTION_DURATION, AT(sqlite_retention), .max = UINT64_C(36500) * DAY_MS,
+     .initial = "0", .arg = "TIME", .text = "Rows older than this are deleted; 0 = keep."},
+    {.name = "config_file", .type = OPTION_PATH, AT(config_file), .arg = "FILE",
+     .text = "More of these options, without the prefix; read again on SIGHUP."},
+    {.name = "spool_dir", .type = OPTION_PATH, AT(spool_dir), .initial = "/var/lib/mosquitto/aws-spool", .arg = "DIR",
+     .text = "Where captured messages wait; created if missing."},
+    {.name = "spool_max_size", .type = OPTION_SIZE, AT(spool_max_size), .min = 1u << 20, .max = UINT64_C(1) << 44,
+     .initial = "1G", .arg = "SIZE", .text = "Ceiling of the spool on disk."},
+    {.name = "spool_full", .type = OPTION_ENUM, AT(spool_full), .words = spool_full_words, .initial = "drop_oldest",
+     .arg = "drop_oldest|reject",
+     .text = "At the ceiling: drop the oldest messages, or close the publisher's connection unacknowledged."},
+    {.name = "spool_sync", .type = OPTION_DURATION, AT(spool_sync), .min = 10, .max = 3600u * 1000u,
+     .words = spool_sync_words, .initial = "1s", .arg = "TIME|always|never",
+     .text = "Interval of fdatasync; always: before each acknowledgement."},
+    {.name = "sys_interval", .type = OPTION_DURATION, AT(sys_interval), .max = DAY_MS, .initial = "10s", .arg = "TIME",
+     .text = "Interval of the metrics under $SYS/broker/aws/, 0 = off."},
+};
+
+const struct option_table plugin_option_table = {rows, sizeof(rows) / sizeof(rows[0])};
+
+/* Options that are only read at start. */
+static const char *const fixed[] = {
+    "iot_endpoint",       "iot_client_id",       "iot_connections",   "iot_protocol",         "iot_notifications",
+    "aws_region",         "aws_profile",         "aws_role_alias",    "aws_credentials_endpoint",
+    "dynamodb_table",     "dynamodb_endpoint",   "dynamodb_sensor_key", "dynamodb_time_key",  "dynamodb_time_type",
+    "dynamodb_connections", "sqlite_file",       "config_file",       "spool_dir",
+};
+
+static enum err default_client_id(struct plugin_options *o, struct option_error *error)
+{
+    if (o->iot_client_id) {
+        return E_OK;
+    }
+    char host[96];
+    if (gethostname(host, sizeof(host)) != 0) {
+        host[0] = '\0';
+    }
+    host[sizeof(host) - 1] = '\0';
+    struct buffer id;
+    buffer_init(&id, 128);
+    if (buffer_appendf(&id, "mosquitto-aws-%s", host) == E_OK) {
+        o->iot_client_id = bytes_dup_str(buffer_bytes(&id));
+    }
+    buffer_finish(&id);
+    return o->iot_client_id ? E_OK : no_memory(error);
+}
+
+static enum err wrong(struct option_error *error, const char *text)
+{
+    option_error_set(error, "%s", text);
+    return E_INVALID;
+}
+
+/* What options say together. */
+static enum err check_together(const struct plugin_options *o, struct option_error *error)
+{
+    if (o->topic_count > 0 && !o->iot_endpoint.host) {
+        return wrong(error, "option 'topic' forwards to AWS IoT Core, but 'iot_endpoint' is not set");
+    }
+    if (o->store_count > 0 && !o->sqlite_file && !o->dynamodb_table) {
+        return wrong(error, "option 'store' has no store: set 'sqlite_file', 'dynamodb_table' or both");
+    }
+    if (o->iot_endpoint.host && (!o->iot_certfile || !o->iot_keyfile)) {
+        return wrong(error, "option 'iot_endpoint' needs 'iot_certfile' and 'iot_keyfile'");
+    }
+    if (!o->iot_certfile != !o->iot_keyfile) {
+        return wrong(error, "options 'iot_certfile' and 'iot_keyfile' go together");
+    }
+    if (!o->aws_role_alias != !o->aws_credentials_endpoint) {
+        return wrong(error, "options 'aws_role_alias' and 'aws_credentials_endpoint' go together");
+    }
+    if (o->aws_role_alias && !o->iot_certfile) {
+        return wrong(error, "option 'aws_role_alias' needs 'iot_certfile' and 'iot_keyfile'");
+    }
+    if (o->iot_client_id && o->iot_client_id[0] == '$') {
+        return wrong(error, "option 'iot_client_id' must not begin with '$' (AWS IoT Core limits)");
+    }
+    return E_OK;
+}
+
+static enum err read_lines(struct plugin_options *o, const struct plugin_option *lines, size_t count,
+                           struct option_error *error)
+{
+    bool seen[sizeof(rows) / sizeof(rows[0])] = {false};
+    for (size_t i = 0; i < count; i++) {
+        enum err e = options_set(&plugin_option_table, o, seen, lines[i].name, bytes_str(lines[i].value), error);
+        if (e) {
+            return e;
+        }
+    }
+    if (o->config_file) {
+        char *path = strdup(o->config_file);
+        if (!path) {
+            return no_memory(error);
+        }
+        enum err e = options_read_file(&plugin_option_table, o, path, error);
+        if (!e && strcmp(path, o->config_file) != 0) {
+            e = wrong(error, "option 'config_file' must not stand in the file that it names");
+        }
+        free(path);
+        return e;
+    }
+    return E_OK;
+}
+
+enum err plugin_options_create(const struct plugin_option *lines, size_t count, const struct plugin_options **out,
+                               struct option_error *error)
+{
+    struct plugin_options *o = calloc(1, sizeof(*o));
+    if (!o) {
+        return no_memory(error);
+    }
+    atomic_init(&o->references, 1);
+    enum err e = options_init(&plugin_option_table, o);
+    if (e) {
+        option_error_set(error, "no memory");
+    }
+    e = e ? e : read_lines(o, lines, count, error);
+    e = e ? e : check_together(o, error);
+    e = e ? e : default_client_id(o, error);
+    if (e) {
+        plugin_options_unref(o);
+        return e;
+    }
+    *out = o;
+    return E_OK;
+}
+
+const struct plugin_options *plugin_options_ref(const struct plugin_options *o)
+{
+    atomic_fetch_add(&((struct plugin_options *)(uintptr_t)o)->references, 1);
+    return o;
+}
+
+void plugin_options_unref(const struct plugin_options *o)
+{
+    struct plugin_options *mine = (struct plugin_options *)(uintptr_t)o;
+    if (mine && atomic_fetch_sub(&mine->references, 1) == 1) {
+        options_finish(&plugin_option_table, mine);
+        free(mine);
+    }
+}
+
+static const struct option_row *find_row(const char *name)
+{
+    size_t i = 0;
+    while (strcmp(rows[i].name, name) != 0) {
+        i++;
+    }
+    return &rows[i];
+}
+
+static bool row_differs(const struct option_row *row, const void *a, const void *b)
+{
+    const struct option_table one = {row, 1};
+    struct buffer left;
+    struct buffer right;
+    buffer_init(&left, 8192);
+    buffer_init(&right, 8192);
+    bool differs = options_print(&one, a, &left) != E_OK || options_print(&one, b, &right) != E_OK ||
+                   !bytes_equal(buffer_bytes(&left), buffer_bytes(&right));
+    buffer_finish(&left);
+    buffer_finish(&right);
+    return differs;
+}
+
+void plugin_options_fixed_changes(const struct plugin_options *from, const struct plugin_options *to,
+                                  struct buffer *out)
+{
+    for (size_t i = 0; i < sizeof(fixed) / sizeof(fixed[0]); i++) {
+        if (row_differs(find_row(fixed[i]), from, to) &&
+            buffer_appendf(out, "%s%s", out->len ? " " : "", fixed[i]) != E_OK) {
+            return;
+        }
+    }
+}

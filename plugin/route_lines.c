@@ -1,0 +1,202 @@
+/* The words of `topic` and `store` lines. */
+#include "mqtt/topic.h"
+#include "plugin/routes.h"
+
+#include <stdlib.h>
+
+static const char *const direction_words[] = {[ROUTE_OUT] = "out", [ROUTE_IN] = "in", [ROUTE_BOTH] = "both"};
+
+static enum err parse_direction(struct bytes word, enum route_direction *out)
+{
+    for (size_t i = 0; i < sizeof(direction_words) / sizeof(direction_words[0]); i++) {
+        if (bytes_equal(word, bytes_str(direction_words[i]))) {
+            *out = (enum route_direction)i;
+            return E_OK;
+        }
+    }
+    return E_INVALID;
+}
+
+static enum err check_prefix(struct bytes prefix, const char *which, struct option_error *error)
+{
+    if (prefix.len > 0 && !topic_name_valid(prefix)) {
+        option_error_set(error, "%s prefix must be a topic without wildcards", which);
+        return E_INVALID;
+    }
+    return E_OK;
+}
+
+/* The filter alone may be "" when prefixes make a whole topic of it, as in a bridge. */
+static enum err check_joined(const char *prefix, const char *filter, const char *which, struct option_error *error)
+{
+    struct buffer joined;
+    buffer_init(&joined, 2u * 65536u);
+    enum err e = buffer_append_str(&joined, prefix);
+    if (!e) {
+        e = buffer_append_str(&joined, filter);
+    }
+    if (!e && !topic_filter_valid(buffer_bytes(&joined))) {
+        option_error_set(error, "'%s%s' is not a valid %s topic filter", prefix, filter, which);
+        e = E_INVALID;
+    }
+    buffer_finish(&joined);
+    return e;
+}
+
+struct topic_words {
+    struct bytes filter, direction, qos, local, remote;
+};
+
+static enum err split_topic_line(struct bytes text, struct topic_words *w, struct option_error *error)
+{
+    struct bytes *const slots[] = {&w->filter, &w->direction, &w->qos, &w->local, &w->remote};
+    size_t n = 0;
+    for (struct bytes word; option_next_word(&text, &word);) {
+        if (n == sizeof(slots) / sizeof(slots[0])) {
+            option_error_set(error, "more words than FILTER DIRECTION QOS LOCAL-PREFIX REMOTE-PREFIX");
+            return E_INVALID;
+        }
+        *slots[n++] = word;
+    }
+    if (n == 0) {
+        option_error_set(error, "a topic filter is missing");
+        return E_INVALID;
+    }
+    return E_OK;
+}
+
+static enum err read_topic_words(const struct topic_words *w, struct topic_route *r, struct option_error *error)
+{
+    if (w->direction.len > 0 && parse_direction(w->direction, &r->direction) != E_OK) {
+        option_error_set(error, "direction is '%.*s' instead of out, in or both", (int)w->direction.len,
+                         (const char *)w->direction.data);
+        return E_INVALID;
+    }
+    uint64_t qos = 1;
+    if (w->qos.len > 0 && option_parse_uint(w->qos, 0, 2, &qos) != E_OK) {
+        option_error_set(error, "QoS is '%.*s' instead of 0, 1 or 2", (int)w->qos.len, (const char *)w->qos.data);
+        return E_INVALID;
+    }
+    r->qos = (uint8_t)(qos > 1 ? 1 : qos); /* IoT Core has no QoS 2 (AWS IoT Core message broker limits) */
+    enum err e = check_prefix(w->local, "local", error);
+    if (!e) {
+        e = check_prefix(w->remote, "remote", error);
+    }
+    return e;
+}
+
+enum err topic_route_parse(struct bytes text, struct topic_route *out, struct option_error *error)
+{
+    struct topic_words w = {0};
+    struct topic_route r = {.direction = ROUTE_OUT};
+    enum err e = split_topic_line(text, &w, error);
+    if (!e) {
+        e = read_topic_words(&w, &r, error);
+    }
+    if (e) {
+        return e;
+    }
+    r.filter = bytes_dup_str(w.filter);
+    r.local_prefix = bytes_dup_str(w.local);
+    r.remote_prefix = bytes_dup_str(w.remote);
+    if (!r.filter || !r.local_prefix || !r.remote_prefix) {
+        option_error_set(error, "no memory");
+        e = E_NOMEM;
+    }
+    if (!e) {
+        e = check_joined(r.local_prefix, r.filter, "local", error);
+    }
+    if (!e) {
+        e = check_joined(r.remote_prefix, r.filter, "remote", error);
+    }
+    if (e) {
+        topic_route_finish(&r);
+        return e;
+    }
+    *out = r;
+    return E_OK;
+}
+
+static const char *quoted(const char *s)
+{
+    return *s ? s : "\"\"";
+}
+
+enum err topic_route_print(const struct topic_route *r, struct buffer *out)
+{
+    enum err e = buffer_appendf(out, "%s %s %u", quoted(r->filter), direction_words[r->direction], r->qos);
+    if (!e && (*r->local_prefix || *r->remote_prefix)) {
+        e = buffer_appendf(out, " %s", quoted(r->local_prefix));
+    }
+    if (!e && *r->remote_prefix) {
+        e = buffer_appendf(out, " %s", r->remote_prefix);
+    }
+    return e;
+}
+
+void topic_route_finish(struct topic_route *r)
+{
+    free(r->filter);
+    free(r->local_prefix);
+    free(r->remote_prefix);
+    *r = (struct topic_route){0};
+}
+
+enum err store_route_parse(struct bytes text, struct store_route *out, struct option_error *error)
+{
+    struct bytes filter;
+    if (!option_next_word(&text, &filter) || !topic_filter_valid(filter)) {
+        option_error_set(error, "needs a valid topic filter");
+        return E_INVALID;
+    }
+    struct store_route r = {.filter = bytes_dup_str(filter)};
+    if (!r.filter) {
+        option_error_set(error, "no memory");
+        return E_NOMEM;
+    }
+    struct measurement_error why = {""};
+    enum err e = measurement_mapping_parse(filter, text, &r.mapping, &why);
+    if (e) {
+        option_error_set(error, "%s", why.text);
+        free(r.filter);
+        return e;
+    }
+    *out = r;
+    return E_OK;
+}
+
+enum err store_route_print(const struct store_route *r, struct buffer *out)
+{
+    enum err e = buffer_append_str(out, r->filter);
+    return e ? e : measurement_mapping_print(&r->mapping, out);
+}
+
+void store_route_finish(struct store_route *r)
+{
+    free(r->filter);
+    measurement_mapping_finish(&r->mapping);
+    *r = (struct store_route){0};
+}
+
+enum err topic_route_remote(const struct topic_route *r, struct bytes topic, struct buffer *scratch,
+                            struct bytes *remote)
+{
+    size_t local = strlen(r->local_prefix);
+    if (local == 0 && !*r->remote_prefix) {
+        *remote = (struct bytes){0};
+        return E_OK;
+    }
+    struct bytes rest = bytes_sub(topic, local, SIZE_MAX);
+    if (strlen(r->remote_prefix) + rest.len > 65535) {
+        return E_TOO_LARGE;
+    }
+    buffer_clear(scratch);
+    enum err e = buffer_append_str(scratch, r->remote_prefix);
+    if (!e) {
+        e = buffer_append(scratch, rest);
+    }
+    if (!e) {
+        *remote = buffer_bytes(scratch);
+    }
+    return e;
+}

@@ -49,9 +49,9 @@ struct plugin_options {
     char *config_file;
     char *spool_dir;
     uint64_t spool_max_size;
-    int spool_full;         /* enum spool_full */
-    uint64_t spool_sync;    /* ms, SPOOL_SYNC_ALWAYS or SPOOL_SYNC_NEVER */
-    uint64_t sys_interval;  /* ms, 0 = off */
+    int spool_full;        /* enum spool_full */
+    uint64_t spool_sync;   /* ms, SPOOL_SYNC_ALWAYS or SPOOL_SYNC_NEVER */
+    uint64_t sys_interval; /* ms, 0 = off */
 
     atomic_uint references;
 };
@@ -73,6 +73,7 @@ void plugin_options_unref(const struct plugin_options *o); /* NULL is allowed */
 
 /* Names of options that differ between the two and are only read at start (directories, endpoints ...), as text for the log;
  * empty when none does. */
-void plugin_options_fixed_changes(const struct plugin_options *from, const struct plugin_options *to, struct buffer *out);
+void plugin_options_fixed_changes(const struct plugin_options *from, const struct plugin_options *to,
+                                  struct buffer *out);
 
 #endif

@@ -1,0 +1,347 @@
+#include "plugin/forwarder.h"
+
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+LOG_POINT(
+    log_no_tick, "broker.no-tick", LOG_ERROR,
+    "the broker gives no ticks: metrics, commands and log lines wait (mosquitto 2.0.11 with per_listener_settings "
+    "true: update mosquitto or set it to false)");
+LOG_POINT(log_post, "forwarder.post", LOG_ERROR, "the loop thread does not take requests");
+
+#define HOUSEKEEPING_MS 1000u
+#define POST_TRIES 2000u
+
+static const struct sink_type *const sink_types[SINK_COUNT] = {
+    [SINK_IOTCORE] = &sink_iotcore_type,
+    [SINK_DYNAMODB] = &sink_dynamodb_type,
+    [SINK_SQLITE] = &sink_sqlite_type,
+};
+
+struct slot {
+    struct sink *sink; /* NULL = not configured; loop's thread once the loop runs */
+    struct sink_host host;
+    struct sink_stats stats;
+    struct forwarder *forwarder;
+};
+
+struct forwarder {
+    struct spool *spool;
+    struct rejected *rejected;
+    struct loop *loop;
+    uint8_t sinks; /* SINK_BIT()s; fixed after create */
+    struct slot slots[SINK_COUNT];
+    atomic_bool ticked;
+    bool loop_started;
+    /* The loop's thread from here on. */
+    uv_timer_t housekeeping;
+    uint32_t seconds;
+    uint32_t drain_ms;
+    unsigned stopping; /* parts that have not stopped yet */
+};
+
+static void on_records(void *ctx, enum sink_id id)
+{
+    struct forwarder *f = ctx;
+    struct sink *s = f->slots[id].sink;
+    if (s) {
+        s->ops->wake(s);
+    }
+}
+
+static void complain_no_tick(void)
+{
+    log_emit(&log_no_tick, "waited_ms=%u", FORWARDER_TICK_DEADLINE_MS);
+    fprintf(stderr, "mosquitto-aws: %s: %s\n", log_no_tick.id, log_no_tick.text);
+}
+
+static void on_housekeeping(uv_timer_t *timer)
+{
+    struct forwarder *f = timer->data;
+    log_flush_suppressed();
+    if (f->seconds < UINT32_MAX) {
+        f->seconds++;
+    }
+    if (f->seconds == FORWARDER_TICK_DEADLINE_MS / HOUSEKEEPING_MS && !atomic_load(&f->ticked)) {
+        complain_no_tick();
+    }
+}
+
+static void begin(void *arg)
+{
+    struct forwarder *f = arg;
+    f->housekeeping.data = f;
+    uv_timer_start(&f->housekeeping, on_housekeeping, HOUSEKEEPING_MS, HOUSEKEEPING_MS);
+    enum err e = spool_start(f->spool, loop_uv(f->loop), on_records, f);
+    if (e) {
+        log_emit(&log_post, "error=%s", err_name(e));
+        return;
+    }
+    for (unsigned id = 0; id < SINK_COUNT; id++) {
+        on_records(f, (enum sink_id)id);
+    }
+}
+
+static enum err open_spool(struct forwarder *f, const struct plugin_options *o, struct option_error *error)
+{
+    const struct spool_options options = {
+        .dir = o->spool_dir,
+        .max_size = o->spool_max_size,
+        .full = (enum spool_full)o->spool_full,
+        .sync_ms = o->spool_sync,
+        .sinks = f->sinks,
+    };
+    struct spool_error why = {""};
+    enum err e = spool_open(&options, &f->spool, &why);
+    if (e) {
+        option_error_set(error, "option 'spool_dir': %s", why.text);
+        return e;
+    }
+    e = rejected_open(o->spool_dir, &f->rejected);
+    if (e) {
+        option_error_set(error, "option 'spool_dir': cannot use %s/rejected: %s", o->spool_dir, err_name(e));
+    }
+    return e;
+}
+
+static enum err create_sinks(struct forwarder *f, const struct plugin_options *o, struct outbox *outbox,
+                             struct option_error *error)
+{
+    for (unsigned id = 0; id < SINK_COUNT; id++) {
+        struct slot *slot = &f->slots[id];
+        slot->forwarder = f;
+        if (!(f->sinks & SINK_BIT(id))) {
+            continue;
+        }
+        slot->host = (struct sink_host){
+            .loop = loop_uv(f->loop),
+            .thread = f->loop,
+            .outbox = outbox,
+            .cursor = spool_cursor(f->spool, (enum sink_id)id),
+            .rejected = f->rejected,
+            .stats = &slot->stats,
+        };
+        char why[256] = "";
+        enum err e = sink_types[id]->create(&slot->host, o, &slot->sink, why);
+        if (e) {
+            option_error_set(error, "%s", why[0] ? why : err_name(e));
+            return e;
+        }
+    }
+    return E_OK;
+}
+
+static enum err start_loop(struct forwarder *f)
+{
+    enum err e = loop_post(f->loop, begin, f);
+    if (!e) {
+        e = loop_start(f->loop, "mosquitto-aws");
+    }
+    f->loop_started = !e;
+    return e;
+}
+
+enum err forwarder_create(const struct plugin_options *o, struct outbox *outbox, struct forwarder **out,
+                          struct option_error *error)
+{
+    struct forwarder *f = calloc(1, sizeof(*f));
+    if (!f) {
+        option_error_set(error, "no memory");
+        return E_NOMEM;
+    }
+    for (unsigned id = 0; id < SINK_COUNT; id++) {
+        f->sinks |= (uint8_t)(sink_types[id]->wanted(o) ? SINK_BIT(id) : 0u);
+    }
+    enum err e = open_spool(f, o, error);
+    if (!e) {
+        e = loop_create(&f->loop);
+        if (e) {
+            option_error_set(error, "cannot create the event loop: %s", err_name(e));
+        } else {
+            uv_timer_init(loop_uv(f->loop), &f->housekeeping);
+        }
+    }
+    if (!e) {
+        e = create_sinks(f, o, outbox, error);
+    }
+    if (!e) {
+        e = start_loop(f);
+        if (e) {
+            option_error_set(error, "cannot start the loop thread: %s", err_name(e));
+        }
+    }
+    if (e) {
+        forwarder_destroy(f, 0);
+        return e;
+    }
+    *out = f;
+    return E_OK;
+}
+
+static void on_part_stopped(struct forwarder *f)
+{
+    if (--f->stopping == 0) {
+        loop_stop(f->loop);
+    }
+}
+
+static void on_timer_closed(uv_handle_t *handle)
+{
+    on_part_stopped(handle->data);
+}
+
+static void on_spool_stopped(void *ctx)
+{
+    on_part_stopped(ctx);
+}
+
+static void end_spool(struct forwarder *f)
+{
+    f->stopping = 2;
+    f->housekeeping.data = f;
+    uv_close((uv_handle_t *)&f->housekeeping, on_timer_closed);
+    spool_stop(f->spool, on_spool_stopped, f);
+}
+
+static void on_sink_stopped(void *ctx)
+{
+    struct forwarder *f = ctx;
+    if (--f->stopping == 0) {
+        end_spool(f);
+    }
+}
+
+static void end(void *arg)
+{
+    struct forwarder *f = arg;
+    f->stopping = 1; /* ours, so that a sink that stops at once does not end the rest early */
+    for (unsigned id = 0; id < SINK_COUNT; id++) {
+        struct sink *s = f->slots[id].sink;
+        f->slots[id].sink = NULL;
+        if (s) {
+            f->stopping++;
+            s->ops->stop(s, f->drain_ms, on_sink_stopped, f);
+        }
+    }
+    on_sink_stopped(f);
+}
+
+/* Posts from the broker's thread; a full queue empties within a turn of the loop. */
+static enum err post(struct forwarder *f, void (*fn)(void *arg), void *arg)
+{
+    enum err e = loop_post(f->loop, fn, arg);
+    for (unsigned tries = 0; e == E_FULL && tries < POST_TRIES; tries++) {
+        uv_sleep(1);
+        e = loop_post(f->loop, fn, arg);
+    }
+    if (e) {
+        log_emit(&log_post, "error=%s", err_name(e));
+    }
+    return e;
+}
+
+void forwarder_destroy(struct forwarder *f, uint32_t drain_ms)
+{
+    if (!f) {
+        return;
+    }
+    f->drain_ms = drain_ms;
+    if (f->loop && post(f, end, f) == E_OK) {
+        if (f->loop_started) {
+            loop_join(f->loop);
+        } else {
+            loop_run(f->loop);
+        }
+    }
+    loop_destroy(f->loop);
+    rejected_close(f->rejected);
+    spool_close(f->spool);
+    free(f);
+}
+
+/* A request of the broker's thread to the sinks. */
+struct request {
+    struct forwarder *forwarder;
+    const struct plugin_options *options; /* reload */
+    enum sink_id id;                      /* pause */
+    bool paused;
+};
+
+static void reload(void *arg)
+{
+    struct request *request = arg;
+    for (unsigned id = 0; id < SINK_COUNT; id++) {
+        struct sink *s = request->forwarder->slots[id].sink;
+        if (s) {
+            s->ops->reload(s, request->options);
+        }
+    }
+    plugin_options_unref(request->options);
+    free(request);
+}
+
+static void pause_sink(void *arg)
+{
+    struct request *request = arg;
+    struct sink *s = request->forwarder->slots[request->id].sink;
+    if (s) {
+        s->ops->pause(s, request->paused);
+    }
+    free(request);
+}
+
+static enum err post_request(struct forwarder *f, void (*fn)(void *arg), struct request content)
+{
+    struct request *request = malloc(sizeof(*request));
+    if (!request) {
+        return E_NOMEM;
+    }
+    *request = content;
+    enum err e = post(f, fn, request);
+    if (e) {
+        free(request);
+    }
+    return e;
+}
+
+void forwarder_reload(struct forwarder *f, const struct plugin_options *o)
+{
+    struct request request = {.forwarder = f, .options = plugin_options_ref(o)};
+    if (post_request(f, reload, request) != E_OK) {
+        plugin_options_unref(o);
+    }
+}
+
+enum err forwarder_pause(struct forwarder *f, enum sink_id id, bool paused)
+{
+    if (!(f->sinks & SINK_BIT(id))) {
+        return E_NOT_FOUND;
+    }
+    return post_request(f, pause_sink, (struct request){.forwarder = f, .id = id, .paused = paused});
+}
+
+void forwarder_tick(struct forwarder *f)
+{
+    atomic_store_explicit(&f->ticked, true, memory_order_relaxed);
+}
+
+struct spool *forwarder_spool(struct forwarder *f)
+{
+    return f->spool;
+}
+
+uint8_t forwarder_sinks(const struct forwarder *f)
+{
+    return f->sinks;
+}
+
+const struct sink_stats *forwarder_sink_stats(const struct forwarder *f, enum sink_id id)
+{
+    return f->sinks & SINK_BIT(id) ? &f->slots[id].stats : NULL;
+}
+
+const struct sink_type *forwarder_sink_type(enum sink_id id)
+{
+    return sink_types[id];
+}

@@ -1,0 +1,449 @@
+/* The broker's entry points: nothing but translation between mosquitto's structures and ours. Everything here runs on
+ * the broker's thread. */
+#include "plugin/capture.h"
+#include "plugin/forwarder.h"
+#include "plugin/status.h"
+
+#include <mosquitto.h>
+#include <mosquitto_broker.h>
+#include <mosquitto_plugin.h>
+#include <mqtt_protocol.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#define PLUGIN_API_VERSION 5
+#define DRAIN_MS 2000u
+#define OUTBOX_PER_TURN 200u
+#define USER_PROPERTIES_MAX (256u * 1024u)
+
+LOG_POINT(log_config, "config.invalid", LOG_ERROR, "the configuration is wrong");
+LOG_POINT(log_twice, "plugin.twice", LOG_ERROR, "the plugin is loaded twice; one plugin line is enough");
+LOG_POINT(log_started, "plugin.started", LOG_NOTICE, "running");
+LOG_POINT(log_stopped, "plugin.stopped", LOG_NOTICE, "stopped");
+LOG_POINT(log_reloaded, "config.reloaded", LOG_NOTICE, "options read again");
+LOG_POINT(log_kept, "config.kept", LOG_ERROR, "options not taken over, the old ones stay");
+LOG_POINT(log_restart, "config.restart", LOG_WARNING,
+          "options changed that are read at start only; restart the broker");
+LOG_POINT(log_refused, "capture.refused", LOG_ERROR,
+          "the spool does not take messages; publishers of QoS 1 and 2 are disconnected and send again");
+LOG_POINT(log_lost, "capture.dropped", LOG_ERROR, "a message did not get into the spool and is lost to the sinks");
+
+struct plugin {
+    mosquitto_plugin_id_t *id;
+    struct plugin_option *lines; /* our copies, for reload; strings owned */
+    size_t line_count;
+    const struct plugin_options *options;
+    struct outbox *outbox;
+    struct forwarder *forwarder;
+    struct capture *capture;
+    struct status *status;
+    struct mono next_status;
+    struct buffer user_properties; /* of the message at hand */
+};
+
+/* The broker maps the image once however often it is named: a second init must be told from the first. */
+static struct plugin *loaded;
+
+static int broker_level(enum log_level level)
+{
+    static const int levels[] = {
+        [LOG_ERROR] = MOSQ_LOG_ERR, [LOG_WARNING] = MOSQ_LOG_WARNING, [LOG_NOTICE] = MOSQ_LOG_NOTICE,
+        [LOG_INFO] = MOSQ_LOG_INFO, [LOG_DEBUG] = MOSQ_LOG_DEBUG,
+    };
+    return levels[level];
+}
+
+static void write_broker_log(void *ctx, enum log_level level, const char *line)
+{
+    (void)ctx;
+    mosquitto_log_printf(broker_level(level), "mosquitto-aws: %s", line);
+}
+
+/* ---- properties ---- */
+
+static enum err append_pair_half(struct buffer *out, const char *text)
+{
+    size_t len = strlen(text);
+    const uint8_t length[2] = {(uint8_t)(len >> 8), (uint8_t)len};
+    enum err e = buffer_append(out, bytes_make(length, sizeof(length)));
+    return e ? e : buffer_append(out, bytes_make(text, len));
+}
+
+static enum err append_pair(struct buffer *out, const mosquitto_property *p)
+{
+    char *name = NULL;
+    char *value = NULL;
+    enum err e = E_NOMEM;
+    if (mosquitto_property_read_string_pair(p, MQTT_PROP_USER_PROPERTY, &name, &value, false)) {
+        e = append_pair_half(out, name ? name : "");
+        e = e ? e : append_pair_half(out, value ? value : "");
+    }
+    free(name);
+    free(value);
+    return e;
+}
+
+/* What mosquitto gives us as copies to free. */
+struct copies {
+    char *content_type;
+    char *response_topic;
+    void *correlation_data;
+};
+
+static enum err read_properties(struct plugin *p, const mosquitto_property *list, struct record *r,
+                                struct copies *copies)
+{
+    enum err e = E_OK;
+    for (const mosquitto_property *at = list; at && !e; at = mosquitto_property_next(at)) {
+        uint16_t len;
+        switch (mosquitto_property_identifier(at)) {
+        case MQTT_PROP_PAYLOAD_FORMAT_INDICATOR:
+            mosquitto_property_read_byte(at, MQTT_PROP_PAYLOAD_FORMAT_INDICATOR, &r->payload_format, false);
+            break;
+        case MQTT_PROP_CONTENT_TYPE:
+            if (!copies->content_type) {
+                mosquitto_property_read_string(at, MQTT_PROP_CONTENT_TYPE, &copies->content_type, false);
+                r->content_type = bytes_str(copies->content_type);
+            }
+            break;
+        case MQTT_PROP_RESPONSE_TOPIC:
+            if (!copies->response_topic) {
+                mosquitto_property_read_string(at, MQTT_PROP_RESPONSE_TOPIC, &copies->response_topic, false);
+                r->response_topic = bytes_str(copies->response_topic);
+            }
+            break;
+        case MQTT_PROP_CORRELATION_DATA:
+            if (!copies->correlation_data && mosquitto_property_read_binary(at, MQTT_PROP_CORRELATION_DATA,
+                                                                            &copies->correlation_data, &len, false)) {
+                r->correlation_data = bytes_make(copies->correlation_data, len);
+            }
+            break;
+        case MQTT_PROP_USER_PROPERTY:
+            e = append_pair(&p->user_properties, at);
+            break;
+        default:
+            break;
+        }
+    }
+    r->user_properties = buffer_bytes(&p->user_properties);
+    return e;
+}
+
+static void free_copies(struct copies *copies)
+{
+    free(copies->content_type);
+    free(copies->response_topic);
+    free(copies->correlation_data);
+}
+
+static char *pair_half(struct bytes *rest)
+{
+    if (rest->len < 2) {
+        return NULL;
+    }
+    size_t len = (size_t)rest->data[0] << 8 | rest->data[1];
+    char *text = bytes_dup_str(bytes_sub(*rest, 2, len));
+    *rest = bytes_sub(*rest, 2 + len, SIZE_MAX);
+    return text;
+}
+
+static int add_string(mosquitto_property **list, int identifier, struct bytes value)
+{
+    char *text = bytes_dup_str(value);
+    int rc = text ? mosquitto_property_add_string(list, identifier, text) : MOSQ_ERR_NOMEM;
+    free(text);
+    return rc;
+}
+
+static int add_user_properties(mosquitto_property **list, struct bytes pairs)
+{
+    int rc = MOSQ_ERR_SUCCESS;
+    while (rc == MOSQ_ERR_SUCCESS && pairs.len > 0) {
+        char *name = pair_half(&pairs);
+        char *value = pair_half(&pairs);
+        rc = name && value ? mosquitto_property_add_string_pair(list, MQTT_PROP_USER_PROPERTY, name, value)
+                           : MOSQ_ERR_NOMEM;
+        free(name);
+        free(value);
+    }
+    return rc;
+}
+
+static int make_properties(const struct outbox_message *m, mosquitto_property **list)
+{
+    int rc = MOSQ_ERR_SUCCESS;
+    if (m->content_type.len > 0) {
+        rc = add_string(list, MQTT_PROP_CONTENT_TYPE, m->content_type);
+    }
+    if (rc == MOSQ_ERR_SUCCESS && m->response_topic.len > 0) {
+        rc = add_string(list, MQTT_PROP_RESPONSE_TOPIC, m->response_topic);
+    }
+    if (rc == MOSQ_ERR_SUCCESS && m->correlation_data.len > 0) {
+        rc = mosquitto_property_add_binary(list, MQTT_PROP_CORRELATION_DATA, m->correlation_data.data,
+                                           (uint16_t)m->correlation_data.len);
+    }
+    return rc == MOSQ_ERR_SUCCESS ? add_user_properties(list, m->user_properties) : rc;
+}
+
+/* ---- what waits for the broker ---- */
+
+static enum err publish_local(void *ctx, const struct outbox_message *m)
+{
+    (void)ctx;
+    mosquitto_property *properties = NULL;
+    char *topic = bytes_dup_str(m->topic);
+    int rc = topic ? make_properties(m, &properties) : MOSQ_ERR_NOMEM;
+    if (rc == MOSQ_ERR_SUCCESS) {
+        rc = mosquitto_broker_publish_copy(NULL, topic, (int)m->payload.len, m->payload.data, m->qos, m->retain,
+                                           properties);
+    }
+    if (rc != MOSQ_ERR_SUCCESS) {
+        mosquitto_property_free_all(&properties);
+    }
+    free(topic);
+    return rc == MOSQ_ERR_SUCCESS ? E_OK : rc == MOSQ_ERR_NOMEM ? E_NOMEM : E_INVALID;
+}
+
+static void drain_outbox(struct plugin *p, size_t max)
+{
+    const struct outbox_broker broker = {.log = write_broker_log, .publish = publish_local};
+    outbox_drain(p->outbox, &broker, max);
+}
+
+static enum err publish_status(void *ctx, const char *topic, const char *value)
+{
+    const struct outbox_message m = {.topic = bytes_str(topic), .payload = bytes_str(value), .retain = true};
+    return publish_local(ctx, &m);
+}
+
+/* ---- events ---- */
+
+static int on_message(int event, void *event_data, void *userdata)
+{
+    (void)event;
+    struct plugin *p = userdata;
+    const struct mosquitto_evt_message *m = event_data;
+    struct route_match match;
+    const struct bytes topic = bytes_str(m->topic);
+    if (!capture_wants(p->capture, topic, &match)) {
+        drain_outbox(p, OUTBOX_PER_TURN);
+        return MOSQ_ERR_SUCCESS;
+    }
+    struct record r = {
+        .topic = topic,
+        .payload = bytes_make(m->payload, m->payloadlen),
+        .qos = m->qos,
+        .retain = m->retain,
+        .client_id = bytes_str(mosquitto_client_id(m->client)),
+    };
+    struct copies copies = {0};
+    buffer_clear(&p->user_properties);
+    enum err e = m->properties ? read_properties(p, m->properties, &r, &copies) : E_OK;
+    e = e ? e : capture_take(p->capture, &match, &r);
+    free_copies(&copies);
+    drain_outbox(p, OUTBOX_PER_TURN);
+    if (!e) {
+        return MOSQ_ERR_SUCCESS;
+    }
+    if (m->qos > 0 && e != E_TOO_LARGE) {
+        /* The only answer that loses nothing: the connection closes without acknowledgement (MOSQUITTO.md). */
+        log_emit(&log_refused, "error=%s", err_name(e));
+        return MOSQ_ERR_NOMEM;
+    }
+    log_emit(&log_lost, "error=%s qos=%u bytes=%u", err_name(e), m->qos, m->payloadlen);
+    return MOSQ_ERR_SUCCESS;
+}
+
+static int on_tick(int event, void *event_data, void *userdata)
+{
+    (void)event;
+    (void)event_data;
+    struct plugin *p = userdata;
+    forwarder_tick(p->forwarder);
+    drain_outbox(p, OUTBOX_PER_TURN);
+    if (p->options->sys_interval > 0) {
+        struct mono now = mono_now();
+        if (mono_reached(now, p->next_status)) {
+            status_publish(p->status, publish_status, p);
+            p->next_status = mono_add_ms(now, p->options->sys_interval);
+        }
+    }
+    return MOSQ_ERR_SUCCESS;
+}
+
+static void warn_fixed_changes(const struct plugin_options *from, const struct plugin_options *to)
+{
+    struct buffer names;
+    buffer_init(&names, 512);
+    plugin_options_fixed_changes(from, to, &names);
+    if (names.len > 0) {
+        log_emit(&log_restart, "options='%.*s'", (int)names.len, (const char *)names.data);
+    }
+    buffer_finish(&names);
+}
+
+static int on_reload(int event, void *event_data, void *userdata)
+{
+    (void)event;
+    (void)event_data;
+    struct plugin *p = userdata;
+    const struct plugin_options *fresh;
+    struct option_error why = {""};
+    enum err e = plugin_options_create(p->lines, p->line_count, &fresh, &why);
+    if (!e) {
+        e = capture_reload(p->capture, fresh);
+        if (e) {
+            option_error_set(&why, "%s", err_name(e));
+            plugin_options_unref(fresh);
+        }
+    }
+    if (e) {
+        log_emit(&log_kept, "reason='%s'", why.text);
+        /* Certificates may have been renewed all the same. */
+        forwarder_reload(p->forwarder, p->options);
+        return MOSQ_ERR_PLUGIN_DEFER;
+    }
+    warn_fixed_changes(p->options, fresh);
+    spool_set_limits(forwarder_spool(p->forwarder), fresh->spool_max_size, (enum spool_full)fresh->spool_full,
+                     fresh->spool_sync);
+    forwarder_reload(p->forwarder, fresh);
+    plugin_options_unref(p->options);
+    p->options = fresh;
+    log_emit(&log_reloaded, "topics=%zu stores=%zu", fresh->topic_count, fresh->store_count);
+    return MOSQ_ERR_PLUGIN_DEFER;
+}
+
+/* ---- start and end ---- */
+
+static const struct {
+    int event;
+    MOSQ_FUNC_generic_callback callback;
+} events[] = {
+    {MOSQ_EVT_MESSAGE, on_message},
+    {MOSQ_EVT_TICK, on_tick},
+    {MOSQ_EVT_RELOAD, on_reload},
+};
+
+static enum err keep_lines(struct plugin *p, const struct mosquitto_opt *options, int count)
+{
+    p->lines = calloc(count > 0 ? (size_t)count : 1, sizeof(*p->lines));
+    if (!p->lines) {
+        return E_NOMEM;
+    }
+    for (int i = 0; i < count; i++) {
+        struct plugin_option *line = &p->lines[p->line_count++];
+        line->name = strdup(options[i].key);
+        line->value = strdup(options[i].value ? options[i].value : "");
+        if (!line->name || !line->value) {
+            return E_NOMEM;
+        }
+    }
+    return E_OK;
+}
+
+static void free_lines(struct plugin *p)
+{
+    for (size_t i = 0; i < p->line_count; i++) {
+        free((char *)(uintptr_t)p->lines[i].name);
+        free((char *)(uintptr_t)p->lines[i].value);
+    }
+    free(p->lines);
+}
+
+static enum err register_events(struct plugin *p)
+{
+    for (size_t i = 0; i < sizeof(events) / sizeof(events[0]); i++) {
+        if (mosquitto_callback_register(p->id, events[i].event, events[i].callback, NULL, p) != MOSQ_ERR_SUCCESS) {
+            return E_NOMEM;
+        }
+    }
+    return E_OK;
+}
+
+static enum err start(struct plugin *p, const struct mosquitto_opt *options, int count, struct option_error *why)
+{
+    option_error_set(why, "no memory");
+    enum err e = keep_lines(p, options, count);
+    e = e ? e : plugin_options_create(p->lines, p->line_count, &p->options, why);
+    e = e ? e : forwarder_create(p->options, p->outbox, &p->forwarder, why);
+    if (e) {
+        return e;
+    }
+    option_error_set(why, "no memory");
+    e = capture_create(p->options, forwarder_sinks(p->forwarder), forwarder_spool(p->forwarder), &p->capture);
+    e = e ? e : status_create(p->forwarder, &p->status);
+    return e ? e : register_events(p);
+}
+
+static void stop(struct plugin *p)
+{
+    for (size_t i = 0; i < sizeof(events) / sizeof(events[0]); i++) {
+        mosquitto_callback_unregister(p->id, events[i].event, events[i].callback, NULL);
+    }
+    forwarder_destroy(p->forwarder, DRAIN_MS);
+    status_destroy(p->status);
+    capture_destroy(p->capture);
+    drain_outbox(p, SIZE_MAX);
+    log_init(NULL, NULL, LOG_INFO);
+    outbox_destroy(p->outbox);
+    plugin_options_unref(p->options);
+    buffer_finish(&p->user_properties);
+    free_lines(p);
+    free(p);
+}
+
+int mosquitto_plugin_version(int supported_version_count, const int *supported_versions)
+{
+    for (int i = 0; i < supported_version_count; i++) {
+        if (supported_versions[i] == PLUGIN_API_VERSION) {
+            return PLUGIN_API_VERSION;
+        }
+    }
+    return -1;
+}
+
+int mosquitto_plugin_init(mosquitto_plugin_id_t *identifier, void **userdata, struct mosquitto_opt *options,
+                          int option_count)
+{
+    if (loaded) {
+        mosquitto_log_printf(MOSQ_LOG_ERR, "mosquitto-aws: %s: %s", log_twice.id, log_twice.text);
+        return MOSQ_ERR_INVAL;
+    }
+    struct plugin *p = calloc(1, sizeof(*p));
+    if (!p) {
+        return MOSQ_ERR_NOMEM;
+    }
+    p->id = identifier;
+    buffer_init(&p->user_properties, USER_PROPERTIES_MAX);
+    if (outbox_create(&p->outbox) != E_OK) {
+        free(p);
+        return MOSQ_ERR_NOMEM;
+    }
+    log_init(outbox_log, p->outbox, LOG_DEBUG);
+    struct option_error why = {""};
+    enum err e = start(p, options, option_count, &why);
+    if (e) {
+        log_emit(&log_config, "%s", why.text);
+        stop(p);
+        return MOSQ_ERR_INVAL;
+    }
+    log_emit(&log_started, "topics=%zu stores=%zu spool='%s'", p->options->topic_count, p->options->store_count,
+             p->options->spool_dir);
+    drain_outbox(p, OUTBOX_PER_TURN);
+    loaded = p;
+    *userdata = p;
+    return MOSQ_ERR_SUCCESS;
+}
+
+int mosquitto_plugin_cleanup(void *userdata, struct mosquitto_opt *options, int option_count)
+{
+    (void)options;
+    (void)option_count;
+    struct plugin *p = userdata;
+    log_emit(&log_stopped, "waiting=%llu",
+             (unsigned long long)metric_get(&spool_stats(forwarder_spool(p->forwarder))->records));
+    stop(p);
+    loaded = NULL;
+    return MOSQ_ERR_SUCCESS;
+}

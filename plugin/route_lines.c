@@ -26,20 +26,25 @@ static enum err check_prefix(struct bytes prefix, const char *which, struct opti
     return E_OK;
 }
 
-/* The filter alone may be "" when prefixes make a whole topic of it, as in a bridge. */
+static bool levels_ok(struct bytes filter)
+{
+    return topic_level_count(filter) <= ROUTE_LEVELS_MAX;
+}
+
+/* The pattern alone may be "" when the prefix makes a whole topic of it, as in a bridge. */
 static enum err check_joined(const char *prefix, const char *filter, const char *which, struct option_error *error)
 {
     struct buffer joined;
     buffer_init(&joined, 2u * 65536u);
-    enum err e = buffer_append_str(&joined, prefix);
-    if (!e) {
-        e = buffer_append_str(&joined, filter);
-    }
-    if (!e && !topic_filter_valid(buffer_bytes(&joined))) {
-        option_error_set(error, "'%s%s' is not a valid %s topic filter", prefix, filter, which);
+    enum err e = topic_prefix_filter(bytes_str(prefix), bytes_str(filter), &joined);
+    if (!e && !levels_ok(buffer_bytes(&joined))) {
         e = E_INVALID;
     }
     buffer_finish(&joined);
+    if (e) {
+        option_error_set(error, "'%s%s' is not a valid %s topic filter of up to %u levels", prefix, filter, which,
+                         ROUTE_LEVELS_MAX);
+    }
     return e;
 }
 
@@ -145,8 +150,8 @@ void topic_route_finish(struct topic_route *r)
 enum err store_route_parse(struct bytes text, struct store_route *out, struct option_error *error)
 {
     struct bytes filter;
-    if (!option_next_word(&text, &filter) || !topic_filter_valid(filter)) {
-        option_error_set(error, "needs a valid topic filter");
+    if (!option_next_word(&text, &filter) || !topic_filter_valid(filter) || !levels_ok(filter)) {
+        option_error_set(error, "needs a valid topic filter of up to %u levels", ROUTE_LEVELS_MAX);
         return E_INVALID;
     }
     struct store_route r = {.filter = bytes_dup_str(filter)};
@@ -181,20 +186,11 @@ void store_route_finish(struct store_route *r)
 enum err topic_route_remote(const struct topic_route *r, struct bytes topic, struct buffer *scratch,
                             struct bytes *remote)
 {
-    size_t local = strlen(r->local_prefix);
-    if (local == 0 && !*r->remote_prefix) {
+    if (!*r->local_prefix && !*r->remote_prefix) {
         *remote = (struct bytes){0};
         return E_OK;
     }
-    struct bytes rest = bytes_sub(topic, local, SIZE_MAX);
-    if (strlen(r->remote_prefix) + rest.len > 65535) {
-        return E_TOO_LARGE;
-    }
-    buffer_clear(scratch);
-    enum err e = buffer_append_str(scratch, r->remote_prefix);
-    if (!e) {
-        e = buffer_append(scratch, rest);
-    }
+    enum err e = topic_rewrite(topic, bytes_str(r->local_prefix), bytes_str(r->remote_prefix), scratch);
     if (!e) {
         *remote = buffer_bytes(scratch);
     }

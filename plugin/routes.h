@@ -9,6 +9,9 @@
 #include "base/option.h"
 #include "store/measurement.h"
 
+/* Deeper filters are refused: mosquitto takes no topic of more levels. */
+#define ROUTE_LEVELS_MAX 200u
+
 enum route_direction { ROUTE_OUT, ROUTE_IN, ROUTE_BOTH };
 
 /* `topic` FILTER [out|in|both] [QOS] [LOCAL-PREFIX [REMOTE-PREFIX]]: as in a bridge, the local topics are LOCAL-PREFIX +
@@ -50,7 +53,7 @@ void routes_destroy(struct routes *r); /* NULL is allowed */
 bool routes_match(const struct routes *r, struct bytes topic, struct route_match *out);
 
 /* The topic towards AWS: LOCAL-PREFIX taken off, REMOTE-PREFIX put before. Empty bytes when it is the same as `topic`;
- * otherwise borrowed from scratch. E_TOO_LARGE over 65535 bytes. */
+ * otherwise borrowed from scratch. Errors of topic_rewrite(). */
 MUST_CHECK enum err topic_route_remote(const struct topic_route *r, struct bytes topic, struct buffer *scratch,
                                        struct bytes *remote);
 

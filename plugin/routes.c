@@ -196,7 +196,8 @@ void routes_destroy(struct routes *r)
     }
 }
 
-/* Visits every node that the topic reaches. Recursion goes as deep as the deepest filter, at most ROUTE_LEVELS_MAX. `end`: the topic's levels are used up. */
+/* Visits every node that the topic reaches. Recursion goes as deep as the deepest filter: at most ROUTE_LEVELS_MAX.
+ * `end`: the topic's levels are used up. */
 static void visit(struct walk *w, uint32_t at, struct bytes rest, bool end)
 {
     const struct node *n = &w->routes->nodes[at];

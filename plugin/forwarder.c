@@ -95,12 +95,12 @@ static enum err open_spool(struct forwarder *f, const struct plugin_options *o, 
     struct spool_error why = {""};
     enum err e = spool_open(&options, &f->spool, &why);
     if (e) {
-        option_error_set(error, "option 'spool_dir': %s", why.text);
+        option_error_set(error, "option spool_dir: %s", why.text);
         return e;
     }
     e = rejected_open(o->spool_dir, &f->rejected);
     if (e) {
-        option_error_set(error, "option 'spool_dir': cannot use %s/rejected: %s", o->spool_dir, err_name(e));
+        option_error_set(error, "option spool_dir: cannot use %s/rejected: %s", o->spool_dir, err_name(e));
     }
     return e;
 }

@@ -391,25 +391,25 @@ static enum err wrong(struct option_error *error, const char *text)
 static enum err check_together(const struct plugin_options *o, struct option_error *error)
 {
     if (o->topic_count > 0 && !o->iot_endpoint.host) {
-        return wrong(error, "option 'topic' forwards to AWS IoT Core, but 'iot_endpoint' is not set");
+        return wrong(error, "option topic forwards to AWS IoT Core, but iot_endpoint is not set");
     }
     if (o->store_count > 0 && !o->sqlite_file && !o->dynamodb_table) {
-        return wrong(error, "option 'store' has no store: set 'sqlite_file', 'dynamodb_table' or both");
+        return wrong(error, "option store has no store: set sqlite_file, dynamodb_table or both");
     }
     if (o->iot_endpoint.host && (!o->iot_certfile || !o->iot_keyfile)) {
-        return wrong(error, "option 'iot_endpoint' needs 'iot_certfile' and 'iot_keyfile'");
+        return wrong(error, "option iot_endpoint needs iot_certfile and iot_keyfile");
     }
     if (!o->iot_certfile != !o->iot_keyfile) {
-        return wrong(error, "options 'iot_certfile' and 'iot_keyfile' go together");
+        return wrong(error, "options iot_certfile and iot_keyfile go together");
     }
     if (!o->aws_role_alias != !o->aws_credentials_endpoint) {
-        return wrong(error, "options 'aws_role_alias' and 'aws_credentials_endpoint' go together");
+        return wrong(error, "options aws_role_alias and aws_credentials_endpoint go together");
     }
     if (o->aws_role_alias && !o->iot_certfile) {
-        return wrong(error, "option 'aws_role_alias' needs 'iot_certfile' and 'iot_keyfile'");
+        return wrong(error, "option aws_role_alias needs iot_certfile and iot_keyfile");
     }
     if (o->iot_client_id && o->iot_client_id[0] == '$') {
-        return wrong(error, "option 'iot_client_id' must not begin with '$' (AWS IoT Core limits)");
+        return wrong(error, "option iot_client_id must not begin with '$' (AWS IoT Core limits)");
     }
     return E_OK;
 }
@@ -429,9 +429,13 @@ static enum err read_lines(struct plugin_options *o, const struct plugin_option 
         if (!path) {
             return no_memory(error);
         }
-        enum err e = options_read_file(&plugin_option_table, o, path, error);
+        struct option_error why = {""};
+        enum err e = options_read_file(&plugin_option_table, o, path, &why);
+        if (e) {
+            option_error_set(error, "option config_file: %s", why.text);
+        }
         if (!e && strcmp(path, o->config_file) != 0) {
-            e = wrong(error, "option 'config_file' must not stand in the file that it names");
+            e = wrong(error, "option config_file must not stand in the file that it names");
         }
         free(path);
         return e;

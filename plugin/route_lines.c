@@ -172,8 +172,13 @@ enum err store_route_parse(struct bytes text, struct store_route *out, struct op
 
 enum err store_route_print(const struct store_route *r, struct buffer *out)
 {
-    enum err e = buffer_append_str(out, r->filter);
-    return e ? e : measurement_mapping_print(&r->mapping, out);
+    enum err e = buffer_appendf(out, "%s ", r->filter);
+    size_t start = out->len;
+    e = e ? e : measurement_mapping_print(&r->mapping, out);
+    if (!e && out->len == start) {
+        out->len--; /* no words: no blank either */
+    }
+    return e;
 }
 
 void store_route_finish(struct store_route *r)

@@ -7,11 +7,11 @@
 
 #define TURNS 2000000u
 
-static double measure(const struct routes *r, const char *format, unsigned count)
+static void measure(const struct routes *r, const char *root, const char *leaf, unsigned count)
 {
     static char topics[256][64];
     for (unsigned i = 0; i < 256; i++) {
-        snprintf(topics[i], sizeof(topics[i]), format, i * 7919u % count);
+        snprintf(topics[i], sizeof(topics[i]), "%s/%u/room1/%s", root, i * 7919u % count, leaf);
     }
     struct route_match m;
     unsigned matched = 0;
@@ -20,8 +20,8 @@ static double measure(const struct routes *r, const char *format, unsigned count
         matched += routes_match(r, bytes_str(topics[i & 255u]), &m);
     }
     double ns = (double)(mono_now().ns - start.ns) / TURNS;
-    printf("%10u filters  %-28s %6.1f ns/message  %3.0f %% match\n", count, format, ns, 100.0 * matched / TURNS);
-    return ns;
+    printf("%6u filters  %s/N/room1/%-12s %6.1f ns/message  %3.0f %% match\n", count, root, leaf, ns,
+           100.0 * matched / TURNS);
 }
 
 static void run(unsigned count)
@@ -39,9 +39,9 @@ static void run(unsigned count)
     if (!lines || routes_compile(lines, count, NULL, 0, &r) != E_OK) {
         exit(EXIT_FAILURE);
     }
-    measure(r, "site/%u/room1/temperature", count);
-    measure(r, "site/%u/room1/humidity", count);
-    measure(r, "elsewhere/%u/temperature", count);
+    measure(r, "site", "temperature", count);
+    measure(r, "site", "humidity", count);
+    measure(r, "elsewhere", "temperature", count);
     routes_destroy(r);
     for (unsigned i = 0; i < count; i++) {
         topic_route_finish(&lines[i]);

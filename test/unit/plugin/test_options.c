@@ -161,7 +161,7 @@ static void test_printed_table_reads_back(void **state)
 {
     (void)state;
     const struct plugin_options *o =
-        good(LINES({"topic", "a/# both 0 l/ r/"}, {"store", "a/+ sensor=topic(1) time=payload(ts) table=t"},
+        good(LINES({"topic", "a/# both 0 l/ r/"}, {"store", "a/+ sensor=topic(1) time=payload(ts) table=readings"},
                    {"iot_endpoint", "h:1"}, {"iot_certfile", "/c"}, {"iot_keyfile", "/k"}, {"sqlite_file", "/s"}));
     struct buffer first;
     struct buffer second;

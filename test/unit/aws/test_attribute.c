@@ -112,30 +112,37 @@ static void test_long_number(void **state)
     check(json, expected, 400);
 }
 
-static void nested(char *json, size_t levels)
+static void append(struct buffer *text, const char *piece)
 {
-    char *at = json;
+    assert_int_equal(buffer_append_str(text, piece), E_OK);
+}
+
+static void nested(struct buffer *json, size_t levels)
+{
+    buffer_clear(json);
     for (size_t i = 0; i < levels; i++) {
-        at += sprintf(at, "%s", i % 2 ? "[" : "{\"a\":");
+        append(json, i % 2 ? "[" : "{\"a\":");
     }
-    at += sprintf(at, "1");
+    append(json, "1");
     for (size_t i = levels; i-- > 0;) {
-        at += sprintf(at, "%s", i % 2 ? "]" : "}");
+        append(json, i % 2 ? "]" : "}");
     }
 }
 
 static void test_nesting(void **state)
 {
     (void)state;
-    char json[1024];
+    struct buffer json;
+    buffer_init(&json, 1024);
     size_t size = 0;
-    nested(json, 32);
-    assert_int_equal(attribute_encode(&encoder, bytes_str(json), &out, &size), E_OK);
+    nested(&json, 32);
+    assert_int_equal(attribute_encode(&encoder, buffer_bytes(&json), &out, &size), E_OK);
     assert_int_equal(size, 32 * 3 + 16 * 2 + 16 * 1 + 2);
     size_t before = out.len;
-    nested(json, 33);
-    assert_int_equal(attribute_encode(&encoder, bytes_str(json), &out, &size), E_TOO_LARGE);
+    nested(&json, 33);
+    assert_int_equal(attribute_encode(&encoder, buffer_bytes(&json), &out, &size), E_TOO_LARGE);
     assert_int_equal(out.len, before);
+    buffer_finish(&json);
 }
 
 static void test_duplicate_names(void **state)
@@ -152,24 +159,30 @@ static void test_duplicate_names(void **state)
 static void test_many_duplicate_names(void **state)
 {
     (void)state;
-    char json[8192] = "{";
-    char expected[8192] = "{\"M\":{";
-    char *at = json + strlen(json);
-    char *to = expected + strlen(expected);
+    struct buffer json;
+    struct buffer expected;
+    buffer_init(&json, 8192);
+    buffer_init(&expected, 8192);
+    append(&json, "{");
+    append(&expected, "{\"M\":{");
     for (int round = 0; round < 2; round++) {
         for (int i = 0; i < 100; i++) {
-            at += sprintf(at, "%s\"m%d\":%d", round || i ? "," : "", i, i + 1000 * round + 1);
+            int value = i + 1000 * round + 1;
+            assert_int_equal(buffer_appendf(&json, "%s\"m%d\":%d", round || i ? "," : "", i, value), E_OK);
         }
     }
     for (int i = 0; i < 100; i++) {
-        to += sprintf(to, "%s\"m%d\":{\"N\":\"%d\"}", i ? "," : "", i, i + 1001);
+        assert_int_equal(buffer_appendf(&expected, "%s\"m%d\":{\"N\":\"%d\"}", i ? "," : "", i, i + 1001), E_OK);
     }
-    strcpy(at, "}");
-    strcpy(to, "}}");
+    append(&json, "}");
+    append(&expected, "}}");
+    assert_int_equal(buffer_append_byte(&expected, 0), E_OK);
     size_t size = 0;
     buffer_clear(&out);
-    assert_int_equal(attribute_encode(&encoder, bytes_str(json), &out, &size), E_OK);
-    assert_text(expected);
+    assert_int_equal(attribute_encode(&encoder, buffer_bytes(&json), &out, &size), E_OK);
+    assert_text((const char *)expected.data);
+    buffer_finish(&json);
+    buffer_finish(&expected);
 }
 
 static void test_errors(void **state)

@@ -8,29 +8,17 @@
 #ifndef MQTT_CLIENT_H
 #define MQTT_CLIENT_H
 
-#include "base/clock.h"
-#include "mqtt/codec.h"
+#include "mqtt/session.h"
 #include "net/stream.h"
 
 struct mqtt_client;
 
 struct mqtt_client_options {
     struct stream_options stream;
-    enum mqtt_version version; /* MQTT_V311 or MQTT_V5 */
-    struct bytes client_id;    /* copied */
-    struct bytes username;     /* data NULL = none */
-    struct bytes password;     /* data NULL = none */
-    bool clean_start;
-    uint32_t session_expiry_s;   /* v5 */
-    uint16_t keepalive_s;        /* 0 = none; the server's Server Keep Alive wins */
-    uint32_t ping_timeout_ms;    /* no PINGRESP within this ends the connection; 0 = 10 s */
-    uint32_t connack_timeout_ms; /* 0 = 30 s */
-    uint16_t max_inflight; /* our ceiling of unconfirmed QoS 1/2 publishes; the server's Receive Maximum lowers it */
-    uint16_t receive_max;  /* how many unacknowledged QoS 1/2 publishes we take; 0 = 100 */
-    uint32_t packet_max;   /* largest packet we take; 0 = 1 MiB */
-    const struct mqtt_will *will; /* NULL = none; copied */
+    struct mqtt_session_options session;
 };
 
+/* Each may be NULL but on_end. */
 struct mqtt_client_events {
     /* CONNACK with success. `connack` is valid during the call. */
     void (*on_connected)(void *ctx, const struct mqtt_connack *connack);
@@ -49,15 +37,19 @@ struct mqtt_client_events {
     void (*on_end)(void *ctx, enum err why, uint8_t reason, const char *detail);
 };
 
+/* Starts connecting; the outcome comes by callback, never before this returns. `o` is copied, `events` must outlive the client.
+ * E_INVALID: an option breaks the protocol. */
 MUST_CHECK enum err mqtt_client_connect(uv_loop_t *loop, const struct mqtt_client_options *o,
                                         const struct mqtt_client_events *events, void *ctx, struct mqtt_client **out);
 
 /* Sends a publish. QoS 1/2: `token` comes back in on_published. E_FULL: window or output is full, on_writable follows;
- * E_AGAIN: not connected (yet). E_TOO_LARGE: over the server's Maximum Packet Size. */
+ * E_AGAIN: not connected (yet). E_TOO_LARGE: over the server's Maximum Packet Size or the output; E_UNSUPPORTED,
+ * E_INVALID as mqtt_session_publish. */
 MUST_CHECK enum err mqtt_client_publish(struct mqtt_client *c, const struct mqtt_publish *p, uint64_t token);
-/* Publishes sent and not settled. */
+/* Publishes of QoS 1 and 2 sent and not settled. */
 size_t mqtt_client_inflight(const struct mqtt_client *c);
 
+/* As mqtt_session_subscribe and mqtt_session_unsubscribe: on_subscribed brings the token and the codes. */
 MUST_CHECK enum err mqtt_client_subscribe(struct mqtt_client *c, const struct mqtt_subscription *filters, size_t count,
                                           uint64_t token);
 MUST_CHECK enum err mqtt_client_unsubscribe(struct mqtt_client *c, const struct bytes *filters, size_t count,
@@ -65,7 +57,11 @@ MUST_CHECK enum err mqtt_client_unsubscribe(struct mqtt_client *c, const struct 
 /* Acknowledges a QoS 1 message. reason: 0, or a v5 code >= 0x80 (as success in 3.1.1). */
 MUST_CHECK enum err mqtt_client_ack(struct mqtt_client *c, uint16_t packet_id, uint8_t reason);
 
-/* DISCONNECT and close, or (graceful false) drop the connection so that the server sends the will. on_end follows. */
+/* Of the open connection, for logs: TLS version and cipher, or "plain". */
+const char *mqtt_client_security(const struct mqtt_client *c);
+
+/* DISCONNECT and close, or (graceful false) drop the connection so that the server sends the will. on_end follows, after
+ * this returned; no other call does. */
 void mqtt_client_close(struct mqtt_client *c, bool graceful);
 
 #endif

@@ -1,10 +1,5 @@
 /* Packets that must be refused, each with the rule that it breaks. MQTT 5.0 unless noted. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
+#include "unit.h"
 
 #include "mqtt/codec.h"
 

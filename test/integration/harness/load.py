@@ -1,0 +1,60 @@
+"""The C load tools (test/bench): a publisher that notes what was acknowledged, and a subscriber that counts what arrives."""
+
+import json
+
+from .process import Process, wait_until
+
+
+class _Tool:
+    def __init__(self, build, tool, directory, name, count, argv):
+        self.count = count
+        self.marks_path = directory / f"{name}.marks"
+        self.process = Process(name, [build / "test" / "bench" / tool, *argv, "-n", count, "-A", self.marks_path], directory)
+
+    def marks(self):
+        """The byte of each number."""
+        return self.marks_path.read_bytes() if self.marks_path.exists() else b""
+
+    def result(self, timeout=120):
+        """Waits for the end; what the tool printed."""
+        self.process.wait(timeout)
+        lines = [line for line in self.process.text().splitlines() if line.startswith("{")]
+        assert lines, self.process.tail()
+        return json.loads(lines[-1])
+
+
+class Load(_Tool):
+    """mqload: publishes `count` numbered QoS 1 messages; goes on when the broker comes back."""
+
+    def __init__(self, build, directory, port, count, rate=0, connections=1, topic="load/%c", name="load", qos=1, size=128,
+                 window=20):
+        super().__init__(build, "mqload", directory, name, count,
+                         ["-p", port, "-r", rate, "-c", connections, "-t", topic, "-q", qos, "-s", size, "-w", window, "-R"])
+
+    def acked(self):
+        """Numbers that were acknowledged."""
+        return {i for i, b in enumerate(self.marks()) if b == 2}
+
+
+class Sink(_Tool):
+    """mqsink: counts the arrivals of each number."""
+
+    def __init__(self, build, directory, port, count, topic="load/#", name="sink", qos=1, idle=60):
+        super().__init__(build, "mqsink", directory, name, count, ["-p", port, "-t", topic, "-q", qos, "-I", idle])
+
+    def start(self):
+        self.process.start()
+        self.process.wait_log("ready")
+        return self
+
+    def arrived(self):
+        """Numbers that came at least once."""
+        return {i for i, b in enumerate(self.marks()) if b}
+
+    def twice(self):
+        return {i for i, b in enumerate(self.marks()) if b > 1}
+
+    def wait_arrived(self, wanted, timeout):
+        """Waits until all these numbers have come."""
+        wait_until(lambda: wanted <= self.arrived(), timeout,
+                   lambda: f"{len(wanted)} messages; {len(wanted - self.arrived())} of them are missing", 0.2)

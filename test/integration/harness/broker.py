@@ -20,11 +20,12 @@ class Broker:
     options    the plugin's options, each "name value" without plugin_opt_. spool_dir (directory/spool), sys_interval (1s)
                and, with store lines, sqlite_file (directory/store.db) are added unless given
     sanitizer  harness.process.Sanitizer for a plugin of a sanitizer build
+    verbose    log everything that happens to clients (-v)
     user       whom the broker runs as; root's broker stays root unless told otherwise
     """
 
     def __init__(self, directory, plugin=None, options=(), conf="", name="broker", sanitizer=None, user=None, port=None,
-                 global_conf="", prefix=()):
+                 global_conf="", prefix=(), verbose=True):
         self.directory = pathlib.Path(directory)
         self.name = name
         self.plugin = plugin
@@ -38,7 +39,7 @@ class Broker:
         self.spool = SpoolDir(self.option("spool_dir") or self.directory / "spool")
         self.store = Store(self.option("sqlite_file") or self.directory / "store.db")
         env = sanitizer.env() if sanitizer and plugin else {}
-        argv = [*prefix, "mosquitto", "-c", self.config, "-v"]
+        argv = [*prefix, "mosquitto", "-c", self.config, *(["-v"] if verbose else [])]
         self.process = Process(name, argv, self.directory, env)
 
     # -- configuration

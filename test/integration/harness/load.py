@@ -24,12 +24,13 @@ class _Tool:
 
 
 class Load(_Tool):
-    """mqload: publishes `count` numbered QoS 1 messages; goes on when the broker comes back."""
+    """mqload: publishes `count` numbered messages; goes on when the broker comes back, unless reconnect is False."""
 
     def __init__(self, build, directory, port, count, rate=0, connections=1, topic="load/%c", name="load", qos=1, size=128,
-                 window=20):
+                 window=20, reconnect=True):
         super().__init__(build, "mqload", directory, name, count,
-                         ["-p", port, "-r", rate, "-c", connections, "-t", topic, "-q", qos, "-s", size, "-w", window, "-R"])
+                         ["-p", port, "-r", rate, "-c", connections, "-t", topic, "-q", qos, "-s", size, "-w", window,
+                          *(["-R"] if reconnect else [])])
 
     def acked(self):
         """Numbers that were acknowledged."""

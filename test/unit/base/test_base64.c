@@ -1,9 +1,6 @@
+#include "unit.h"
+
 #include "base/base64.h"
-
-#include <setjmp.h>
-#include <stdarg.h>
-
-#include <cmocka.h>
 
 static void test_both_ways(void **state)
 {

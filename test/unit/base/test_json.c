@@ -1,10 +1,8 @@
+#include "unit.h"
+
 #include "base/json.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdlib.h>
-
-#include <cmocka.h>
 
 static const char type_letters[] = ".{}[]nsNtf0";
 

@@ -1,10 +1,8 @@
+#include "unit.h"
+
 #include "store/measurement.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdlib.h>
-
-#include <cmocka.h>
 
 enum { CAPTURE_MS = 4711 };
 

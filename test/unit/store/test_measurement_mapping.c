@@ -1,9 +1,6 @@
+#include "unit.h"
+
 #include "store/measurement.h"
-
-#include <setjmp.h>
-#include <stdarg.h>
-
-#include <cmocka.h>
 
 static void parse(const char *filter, const char *words, struct measurement_mapping *m)
 {

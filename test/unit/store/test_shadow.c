@@ -1,11 +1,9 @@
+#include "unit.h"
+
 #include "store/shadow.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
-
-#include <cmocka.h>
 
 static void expect_message(const char *payload, const char *message)
 {

@@ -1,9 +1,6 @@
+#include "unit.h"
+
 #include "store/things_stack.h"
-
-#include <setjmp.h>
-#include <stdarg.h>
-
-#include <cmocka.h>
 
 #define NO_TIME (-1)
 

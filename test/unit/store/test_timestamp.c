@@ -1,9 +1,6 @@
+#include "unit.h"
+
 #include "store/timestamp.h"
-
-#include <setjmp.h>
-#include <stdarg.h>
-
-#include <cmocka.h>
 
 static void expect_ms(const char *json, int64_t ms)
 {

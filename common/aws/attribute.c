@@ -353,6 +353,9 @@ static enum err on_token(struct encoding *c, const struct json_token *t)
 {
     bool value = t->type != JSON_NAME && t->type != JSON_OBJECT_END && t->type != JSON_ARRAY_END;
     struct frame *f = c->depth ? &c->frames[c->depth - 1] : NULL;
+    if (!value && !f) {
+        return E_MALFORMED; /* the reader lets no name or end stand outside brackets */
+    }
     if (value && f && !f->object) {
         enum err e = f->empty ? E_OK : buffer_append_byte(c->out, ',');
         f->empty = false;

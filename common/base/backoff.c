@@ -91,7 +91,10 @@ struct mono token_bucket_ready(const struct token_bucket *t, double n, struct mo
     }
     double wait_ns = missing / t->rate * 1e9;
     uint64_t from = copy.last.ns; /* not before `now` */
-    return wait_ns < (double)(UINT64_MAX - from) ? (struct mono){from + (uint64_t)wait_ns + 1} : MONO_NEVER;
+    if (wait_ns >= (double)(UINT64_MAX - from)) {
+        return MONO_NEVER;
+    }
+    return (struct mono){from + (uint64_t)wait_ns + 1};
 }
 
 uint64_t random_seed(void)

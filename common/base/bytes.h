@@ -46,7 +46,7 @@ static inline struct bytes bytes_sub(struct bytes b, size_t start, size_t len)
     if (len > b.len - start) {
         len = b.len - start;
     }
-    return (struct bytes){b.data ? b.data + start : NULL, len};
+    return (struct bytes){start > 0 ? b.data + start : b.data, len};
 }
 
 /* -1, 0, 1 by unsigned byte value, a shorter prefix first. */

@@ -38,6 +38,7 @@ void json_reader_init(struct json_reader *r, struct bytes document, uint32_t dep
     r->depth_max = depth_max < JSON_DEPTH_MAX ? depth_max : JSON_DEPTH_MAX;
     r->expect = JSON_EXPECT_VALUE;
     r->failed = E_OK;
+    memset(r->is_object, 0, sizeof(r->is_object));
 }
 
 size_t json_offset(const struct json_reader *r)

@@ -57,17 +57,17 @@ static enum err print_text(const struct program *p, const void *config, bool hel
     return e;
 }
 
-/* The file named by the last -c, NULL = none. E_INVALID: -c without a name. */
-static enum err find_file(int argc, char **argv, const char **path, struct option_error *error)
+/* Where the last -c has its file name, 0 = there is none. E_INVALID: -c without a name. */
+static enum err find_file(int argc, char **argv, int *index, struct option_error *error)
 {
-    *path = NULL;
+    *index = 0;
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "-c") == 0) {
             if (i + 1 >= argc) {
                 option_error_set(error, "-c needs a file name");
                 return E_INVALID;
             }
-            *path = argv[++i];
+            *index = ++i;
         }
     }
     return E_OK;
@@ -104,8 +104,9 @@ static enum err read_arguments(const struct program *p, int argc, char **argv, v
         } else if (is_flag(argv[i])) {
             i++;
         } else if (strncmp(argv[i], "--", 2) == 0 && split_argument(argc, argv, i, &a)) {
-            if (!a.value && options_find(p->table, a.name)) {
-                option_error_set(error, "--%s needs a value", a.name);
+            if (!a.value) {
+                option_error_set(error, options_find(p->table, a.name) ? "--%s needs a value" : "unknown option %s",
+                                 a.name);
                 return E_INVALID;
             }
             enum err e = options_set(p->table, config, seen, a.name, bytes_str(a.value), error);
@@ -123,8 +124,8 @@ static enum err read_arguments(const struct program *p, int argc, char **argv, v
 
 static enum err configure(const struct program *p, int argc, char **argv, void *config, struct option_error *error)
 {
-    const char *path;
-    enum err e = find_file(argc, argv, &path, error);
+    int file;
+    enum err e = find_file(argc, argv, &file, error);
     if (e != E_OK) {
         return e;
     }
@@ -133,7 +134,7 @@ static enum err configure(const struct program *p, int argc, char **argv, void *
         option_error_set(error, "no memory");
         return E_NOMEM;
     }
-    e = path ? options_read_file(p->table, config, path, error) : E_OK;
+    e = file > 0 ? options_read_file(p->table, config, argv[file], error) : E_OK;
     if (e == E_OK) {
         e = read_arguments(p, argc, argv, config, seen, error);
     }

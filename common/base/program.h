@@ -19,10 +19,10 @@ struct program_options {
 enum program_log_dest { PROGRAM_LOG_STDOUT = 1, PROGRAM_LOG_SYSLOG = 2, PROGRAM_LOG_FILE = 4 };
 
 enum err program_set_log_dest(void *config, struct bytes value, struct option_error *error);
-enum err program_print_log_dest(const void *config, const char *name, struct buffer *out);
+enum err program_print_log_dest(const void *config, const char *name, struct buffer *text);
 void program_finish_log_dest(void *config);
 enum err program_set_log_type(void *config, struct bytes value, struct option_error *error);
-enum err program_print_log_type(const void *config, const char *name, struct buffer *out);
+enum err program_print_log_type(const void *config, const char *name, struct buffer *text);
 void program_finish_log_type(void *config);
 
 #define PROGRAM_OPTION_ROWS                                                                                            \

@@ -53,8 +53,9 @@ struct http_request_options {
 /* Valid during on_done. */
 struct http_answer {
     /* E_OK: a complete answer came, whatever its status. Else status is 0 and body empty: E_DNS, E_UNREACHABLE, E_TLS,
-     * E_TLS_VERIFY, E_TIMEOUT (deadline, or connect timeout), E_RESET (broke before the end), E_PROTOCOL (no valid
-     * HTTP), E_TOO_LARGE, E_CANCELLED (the client was closed), E_ACCESS (certificate or key file cannot be used), E_NOMEM. */
+     * E_TLS_VERIFY, E_REFUSED (our certificate), E_TIMEOUT (deadline, or connect timeout), E_RESET (broke
+     * before the end), E_PROTOCOL (no valid HTTP), E_TOO_LARGE, E_CANCELLED (the client was closed), E_ACCESS (certificate
+     * or key file cannot be used), E_INVALID (URL), E_NOMEM. */
     enum err err;
     int status;
     struct bytes body;
@@ -85,7 +86,7 @@ void http_cancel(struct http_request *r);
 size_t http_client_active(const struct http_client *c);
 
 /* Value of a header of the answer, name compared without case, the last one where there are several; data NULL when there is none.
- * Valid as long as the answer. Headers beyond 64 or 16 KiB are dropped. */
+ * Valid as long as the answer. An answer with more than 64 KiB of headers ends in E_PROTOCOL. */
 struct bytes http_answer_header(const struct http_answer *answer, const char *name);
 
 #endif

@@ -42,9 +42,20 @@ static void on_close(void *ctx, enum err reason, const char *detail)
     snprintf(c->detail, sizeof(c->detail), "%s", detail);
 }
 
+/* Ticks, so that uv_run returns also when what is waited for did not come by a poll. */
 static void on_guard(uv_timer_t *timer)
 {
-    *(bool *)timer->data = true;
+    struct client *c = timer->data;
+    c->late = uv_hrtime() >= c->deadline;
+}
+
+static void start_guard(struct client *c, unsigned ms)
+{
+    c->late = false;
+    c->deadline = uv_hrtime() + ms * (uint64_t)1000000;
+    c->guard.data = c;
+    uv_update_time(&c->loop);
+    uv_timer_start(&c->guard, on_guard, 2, 2);
 }
 
 void client_init(struct client *c)
@@ -84,11 +95,8 @@ void client_connect(struct client *c, uint16_t port, struct tls_context *tls)
 
 static void run_until(struct client *c, bool (*done)(struct client *c, size_t n), size_t n, const char *what)
 {
-    bool late = false;
-    c->guard.data = &late;
-    uv_update_time(&c->loop);
-    uv_timer_start(&c->guard, on_guard, 20000, 0);
-    while (!done(c, n) && !late) {
+    start_guard(c, 20000);
+    while (!done(c, n) && !c->late) {
         uv_run(&c->loop, UV_RUN_ONCE);
     }
     uv_timer_stop(&c->guard);
@@ -136,11 +144,9 @@ void client_run_until_received(struct client *c, size_t bytes)
 
 void client_run_ms(struct client *c, unsigned ms)
 {
-    bool late = false;
-    c->guard.data = &late;
-    uv_update_time(&c->loop);
-    uv_timer_start(&c->guard, on_guard, ms, 0);
-    while (!late) {
+    start_guard(c, ms);
+    while (!c->late) {
         uv_run(&c->loop, UV_RUN_ONCE);
     }
+    uv_timer_stop(&c->guard);
 }

@@ -7,6 +7,8 @@
 struct client {
     uv_loop_t loop;
     uv_timer_t guard;
+    uint64_t deadline;
+    bool late;
     struct stream *stream; /* NULL after on_close */
     unsigned opened;
     unsigned closed;

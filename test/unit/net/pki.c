@@ -21,9 +21,9 @@ static void must(bool ok, const char *what)
 
 const char *pki_path(const struct pki *p, const char *file)
 {
-    static char paths[8][128];
+    static char paths[64][128];
     static unsigned next;
-    char *path = paths[next++ % 8];
+    char *path = paths[next++ % 64];
     snprintf(path, sizeof(paths[0]), "%s/%s", p->dir, file);
     return path;
 }

@@ -22,7 +22,7 @@ struct pki_certificate {
 void pki_create(struct pki *p);
 void pki_destroy(struct pki *p);
 void pki_issue(struct pki *p, const struct pki_certificate *c);
-/* Path of a file in the folder, valid until the eighth next call. */
+/* Path of a file in the folder, valid until the 64th next call. */
 const char *pki_path(const struct pki *p, const char *file);
 
 #endif

@@ -15,6 +15,10 @@ enum sink_id {
 };
 #define SINK_BIT(id) (1u << (id))
 
+/* "iotcore", "dynamodb", "sqlite": names in files, topics and logs. Never NULL. Any thread. */
+const char *sink_id_name(enum sink_id id);
+bool sink_id_parse(struct bytes name, enum sink_id *out);
+
 /* One MQTT 5 user property list stands in `user_properties` as on the wire: for each, UTF-8 string pair (2-byte big-endian
  * length and text, twice). */
 struct record {

@@ -8,6 +8,7 @@
 #ifndef PLUGIN_SPOOL_H
 #define PLUGIN_SPOOL_H
 
+#include "base/clock.h"
 #include "base/err.h"
 #include "base/metrics.h"
 #include "plugin/record.h"
@@ -24,26 +25,32 @@ enum spool_full { SPOOL_DROP_OLDEST, SPOOL_REJECT };
 
 struct spool_options {
     const char *dir;       /* created 0700 if missing (its parent must be there) */
-    uint64_t max_size;     /* bytes of all segments */
-    uint64_t segment_size; /* 0 = 16 MiB, or max_size / 4 if that is less */
+    uint64_t max_size;     /* bytes of all segments; raised to what four of the smallest segments take */
+    uint64_t segment_size; /* 0 = 16 MiB, or max_size / 4 if that is less; 64 KiB to 32 MiB, whole pages */
     enum spool_full full;
-    uint64_t sync_ms; /* fdatasync interval, SPOOL_SYNC_ALWAYS or SPOOL_SYNC_NEVER */
-    uint8_t sinks;    /* SINK_BIT()s that are configured: each has a cursor; others are set aside */
+    uint64_t sync_ms;              /* fdatasync interval, SPOOL_SYNC_ALWAYS or SPOOL_SYNC_NEVER */
+    uint8_t sinks;                 /* SINK_BIT()s that are configured: each has a cursor; others are set aside */
+    struct wall (*now)(void *ctx); /* wall clock for times of capture; NULL = wall_now */
+    void *now_ctx;
 };
 
 struct spool_error {
     char text[320]; /* one line for the log, naming the file */
 };
 
-/* Opens or creates; recovers after a crash (cuts a torn tail, sets damaged segments aside as *.damaged). E_BUSY: in use by
- * another process; E_VERSION: other format; E_ACCESS, E_NO_SPACE, E_READ_ONLY, E_IO. Broker's thread, before the loop runs. */
+/* Opens or creates; recovers after a crash (cuts a torn tail, sets damaged segments aside as *.damaged). A sink that is new, or
+ * was not configured the last time, starts at the end. A full disk is no error: what is there can be delivered.
+ * E_BUSY: in use by another process; E_VERSION: other format; E_NOT_FOUND: no parent folder; E_ACCESS, E_READ_ONLY, E_IO.
+ * Broker's thread, before the loop runs. */
 MUST_CHECK enum err spool_open(const struct spool_options *o, struct spool **out, struct spool_error *error);
 
-/* Starts maintenance (sync, next segment, deletion, cursor files) on the loop. Loop thread. `wake(ctx)` is called on the
- * loop thread when records have arrived for a cursor that had found none. */
+/* Starts maintenance (sync, next segment, deletion, cursor files) on the loop. Loop thread, or before the loop runs. `wake(ctx)`
+ * is called on the loop thread when records have arrived for a cursor that had found none. The loop's first turn unblocks
+ * SIGBUS on its thread (plugin/map_guard.h). */
 MUST_CHECK enum err spool_start(struct spool *s, uv_loop_t *loop, void (*wake)(void *ctx, enum sink_id), void *ctx);
 
-/* Stops maintenance; on_stopped once nothing of it runs any more. Loop thread. */
+/* Stops maintenance; on_stopped once nothing of it runs any more. Loop thread, while the broker's thread does not append (it
+ * waits for the end of the loop). */
 void spool_stop(struct spool *s, void (*on_stopped)(void *ctx), void *ctx);
 
 /* Writes the cursors, syncs (as configured), unmaps, unlocks, frees. After the loop has ended. NULL is allowed. */
@@ -52,16 +59,18 @@ void spool_close(struct spool *s);
 /* Limits that may change while running. Broker's thread. */
 void spool_set_limits(struct spool *s, uint64_t max_size, enum spool_full full, uint64_t sync_ms);
 
-/* Copies a record into the spool; sets r->sequence. When this returns E_OK the record survives kill -9 (and with
- * SPOOL_SYNC_ALWAYS a power cut). E_FULL: at max_size under SPOOL_REJECT; E_NO_SPACE, E_READ_ONLY, E_IO: the disk
- * refuses (it is tried again with later calls, at most every second); E_TOO_LARGE: over half a segment. Broker's thread. */
+/* Copies a record into the spool; sets r->sequence and r->capture_ms. When this returns E_OK the record survives kill -9 (and
+ * with SPOOL_SYNC_ALWAYS a power cut). E_FULL: at max_size under SPOOL_REJECT; E_NO_SPACE, E_READ_ONLY, E_IO ...: the disk
+ * refuses (it is tried again with later calls, at most every second); E_TOO_LARGE: over half a segment, or a field over its
+ * limit; E_INVALID: r->sinks is empty or names a sink that is not configured. Broker's thread. */
 MUST_CHECK enum err spool_append(struct spool *s, struct record *r);
 
 /* The cursor of a configured sink. Loop thread. */
 struct cursor *spool_cursor(struct spool *s, enum sink_id id);
 
 /* The next record for this sink that is not in the window yet. Borrowed: valid until it is confirmed or the cursor rewound.
- * E_AGAIN: none now, wake() will come. E_FULL: the window holds CURSOR_WINDOW_MAX records. Loop thread. */
+ * E_AGAIN: none now, wake() will come. E_FULL: the window holds CURSOR_WINDOW_MAX records. Loop thread.
+ * With drop_oldest a record that the sink holds may be dropped: it stays valid and may be confirmed, but is not given again. */
 #define CURSOR_WINDOW_MAX 8192u
 MUST_CHECK enum err cursor_next(struct cursor *c, struct record *out);
 /* The sink has durably handed over (or set aside) this record. In any order within the window. Loop thread. */
@@ -72,8 +81,10 @@ void cursor_rewind(struct cursor *c);
 /* Hands the one record back, to be given again by cursor_next before later ones. Loop thread. */
 void cursor_return(struct cursor *c, uint64_t sequence);
 
-/* Records for this sink that are not confirmed, and the capture time of the oldest (0 = none). Any thread. */
+/* Records for this sink that are not confirmed. Any thread. */
 uint64_t cursor_lag(const struct cursor *c);
+/* Capture time of the oldest of them, 0 = none; looked up about once a second. Any thread. */
+int64_t cursor_oldest_ms(const struct cursor *c);
 /* Records dropped before this sink confirmed them (drop_oldest, damage). Any thread. */
 uint64_t cursor_dropped(const struct cursor *c);
 
@@ -87,6 +98,7 @@ struct spool_stats {
     metric_value torn;    /* torn tails cut at opening */
     metric_value damaged; /* segments set aside */
 };
-const struct spool_stats *spool_stats(const struct spool *s);
+/* The figures of now. Any thread. */
+const struct spool_stats *spool_stats(struct spool *s);
 
 #endif

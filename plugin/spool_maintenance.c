@@ -1,0 +1,410 @@
+/* The loop's part: waking, syncing, the next segment, deletion, cursor files. What blocks runs in libuv's pool, in two jobs that
+ * run one at a time each: sync (data and cursors to disk) and files (segments come and go). */
+#include "plugin/spool_internal.h"
+
+#include "base/log.h"
+#include "plugin/map_guard.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+LOG_POINT(log_sync, "spool.sync-failed", LOG_ERROR, "what was appended could not be synced to disk: tried again");
+LOG_POINT(log_cursor, "spool.cursor-write-failed", LOG_ERROR,
+          "a cursor could not be written: after a crash records are delivered again");
+LOG_POINT(log_gone, "spool.segment-gone", LOG_ERROR,
+          "the segment that is appended to was deleted by somebody: going on in a new one");
+LOG_POINT(log_prepare, "spool.prepare-failed", LOG_DEBUG, "the next segment could not be prepared");
+
+/* --- sync job --- */
+
+static bool is_synced(const struct segment *seg)
+{
+    return seg->fd < 0 || (atomic_load(&seg->sealed) && seg->synced >= atomic_load(&seg->tail));
+}
+
+/* Oldest first, as they were written; what is not synced is at the young end. */
+static void collect_unsynced(struct spool *s, struct sync_job *job)
+{
+    uv_mutex_lock(&s->lock);
+    struct segment *seg = s->newest;
+    while (seg && seg->older && !is_synced(seg->older)) {
+        seg = seg->older;
+    }
+    for (; seg && job->count < SPOOL_JOB_SEGMENTS; seg = seg->newer) {
+        size_t tail = atomic_load(&seg->tail);
+        if (seg->fd >= 0 && seg->synced < tail) {
+            seg->busy++;
+            job->segments[job->count] = seg;
+            job->fds[job->count] = seg->fd;
+            job->tails[job->count] = tail;
+            job->count++;
+        }
+    }
+    uv_mutex_unlock(&s->lock);
+}
+
+static bool collect_cursors(struct spool *s, struct sync_job *job)
+{
+    bool again = atomic_exchange(&s->folder_gone, false);
+    bool any = false;
+    for (unsigned k = 0; k < SINK_COUNT; k++) {
+        struct cursor *c = &s->cursors[k];
+        struct cursor_save *save = &job->saves[k];
+        *save = (struct cursor_save){0};
+        if ((s->sinks & SINK_BIT(k)) == 0) {
+            continue;
+        }
+        uint64_t position = cursor_position(c);
+        bool create = again || c->file.fd < 0;
+        if (create || position != c->saved) {
+            *save = (struct cursor_save){c, position, create, E_OK};
+            any = true;
+        }
+    }
+    return any;
+}
+
+static void save_cursor(struct sync_job *job, struct cursor_save *save)
+{
+    struct cursor *c = save->cursor;
+    if (save->create) {
+        struct cursor_file fresh;
+        save->result = cursor_file_create(job->dir_fd, c->sink, save->position, &fresh);
+        if (save->result == E_OK) {
+            cursor_file_close(&c->file);
+            c->file = fresh;
+        }
+    } else {
+        save->result = cursor_file_save(&c->file, c->sink, save->position, job->durable);
+    }
+}
+
+/* In the pool. Segments and cursor files are held by `busy` and by there being one such job. */
+static void run_sync(uv_work_t *work)
+{
+    struct sync_job *job = work->data;
+    job->result = E_OK;
+    if (job->sync_all && syncfs(job->dir_fd) != 0) {
+        job->result = err_from_errno(errno);
+    }
+    for (size_t i = 0; i < job->count && job->result == E_OK; i++) {
+        if (fdatasync(job->fds[i]) != 0) {
+            job->result = err_from_errno(errno);
+        }
+    }
+    if (job->result == E_OK && job->sync_folder && fsync(job->dir_fd) != 0) {
+        job->result = err_from_errno(errno);
+    }
+    for (unsigned k = 0; k < SINK_COUNT; k++) {
+        if (job->saves[k].cursor) {
+            save_cursor(job, &job->saves[k]);
+        }
+    }
+}
+
+static void finish_stop(struct spool *s);
+
+static void on_synced(uv_work_t *work, int status)
+{
+    struct sync_job *job = work->data;
+    struct spool *s = job->spool;
+    enum err e = status == 0 ? job->result : E_CANCELLED;
+    job->running = false;
+    for (size_t i = 0; i < job->count; i++) {
+        job->segments[i]->busy--;
+        if (e == E_OK) {
+            job->segments[i]->synced = job->tails[i];
+        }
+    }
+    if (e != E_OK) {
+        atomic_store(&s->folder_dirty, true);
+        s->sync_all_due |= job->sync_all;
+        log_emit(&log_sync, "dir=%s error=%s", s->dir, err_name(e));
+    }
+    for (unsigned k = 0; k < SINK_COUNT; k++) {
+        struct cursor_save *save = &job->saves[k];
+        if (save->cursor && save->result == E_OK && status == 0) {
+            save->cursor->saved = save->position;
+        } else if (save->cursor) {
+            if (save->create) {
+                atomic_store(&s->folder_gone, true);
+            }
+            log_emit(&log_cursor, "sink=%s error=%s", sink_id_name(save->cursor->sink), err_name(save->result));
+        }
+    }
+    spool_collect(s);
+    spool_reap(s);
+    finish_stop(s);
+}
+
+/* `data`: it is time to sync what was appended. `cursors`: it is time to write their places. */
+static void start_sync(struct spool *s, bool data, bool cursors)
+{
+    struct sync_job *job = &s->sync;
+    uint64_t sync_ms = atomic_load(&s->sync_ms);
+    if (job->running) {
+        return;
+    }
+    job->count = 0;
+    job->dir_fd = s->dir_fd;
+    job->durable = data && sync_ms != SPOOL_SYNC_NEVER;
+    job->sync_folder = job->durable && atomic_exchange(&s->folder_dirty, false);
+    job->sync_all = job->durable && s->sync_all_due;
+    s->sync_all_due = s->sync_all_due && !job->sync_all;
+    if (job->durable && sync_ms != SPOOL_SYNC_ALWAYS) {
+        collect_unsynced(s, job);
+    }
+    memset(job->saves, 0, sizeof(job->saves));
+    bool any = cursors && collect_cursors(s, job);
+    if (job->count > 0 || job->sync_folder || job->sync_all || any) {
+        job->running = uv_queue_work(s->loop, &job->work, run_sync, on_synced) == 0;
+    }
+}
+
+/* --- file job --- */
+
+/* In the pool. */
+static void run_files(uv_work_t *work)
+{
+    struct file_job *job = work->data;
+    for (size_t i = 0; i < job->count; i++) {
+        spool_delete_file(job->dir_fd, job->doomed[i]);
+    }
+    if (job->create_size > 0) {
+        job->create_result = segment_create(job->dir_fd, job->create_name, job->create_size, &job->created);
+    }
+}
+
+static void start_files(struct spool *s);
+
+/* The prepared segment waits to be taken, unless the appender has helped itself meanwhile and there is no room for both. */
+static void take_spare(struct spool *s, struct segment *created)
+{
+    uv_mutex_lock(&s->lock);
+    bool keep = !s->spare && s->bytes + created->size <= atomic_load(&s->max_size);
+    if (keep) {
+        s->spare = created;
+        s->bytes += created->size;
+        metric_set(&s->stats.bytes, s->bytes);
+    }
+    uv_mutex_unlock(&s->lock);
+    if (!keep) {
+        unlinkat(s->dir_fd, created->name, 0);
+        segment_destroy(created);
+    }
+}
+
+static void on_files(uv_work_t *work, int status)
+{
+    struct file_job *job = work->data;
+    struct spool *s = job->spool;
+    bool again = job->again && status == 0;
+    job->running = false;
+    for (size_t i = 0; i < job->count; i++) {
+        job->doomed[i]->busy--;
+    }
+    if (job->created) {
+        take_spare(s, job->created);
+    } else if (job->create_size > 0) {
+        log_emit(&log_prepare, "dir=%s error=%s", s->dir, err_name(job->create_result));
+        s->prepare_at = mono_add_ms(mono_now(), SPOOL_RETRY_MS);
+    }
+    spool_reap(s);
+    if (again && !s->stopping) {
+        start_files(s);
+    }
+    finish_stop(s);
+}
+
+/* Is it time to prepare the next segment? At spool_max_size the oldest goes for it, but not before it must. */
+static bool spare_is_due(struct spool *s)
+{
+    bool due = false;
+    if (!mono_reached(mono_now(), s->prepare_at)) {
+        return false;
+    }
+    uv_mutex_lock(&s->lock);
+    struct segment *seg = s->newest;
+    if (seg && !s->spare) {
+        size_t tail = atomic_load(&seg->tail);
+        bool room = s->bytes + s->segment_size <= atomic_load(&s->max_size);
+        if (room) {
+            due = tail >= seg->size / 4;
+        } else if (tail >= seg->size / 8 * 7 && atomic_load(&s->full) == SPOOL_DROP_OLDEST) {
+            due = spool_drop_oldest(s) != NULL;
+        }
+    }
+    uv_mutex_unlock(&s->lock);
+    spool_settle(s);
+    return due;
+}
+
+static void start_files(struct spool *s)
+{
+    struct file_job *job = &s->files;
+    if (job->running) {
+        job->again = true;
+        return;
+    }
+    job->count = 0;
+    job->again = false;
+    job->created = NULL;
+    job->create_result = E_CANCELLED;
+    job->create_size = spare_is_due(s) ? s->segment_size : 0;
+    job->dir_fd = s->dir_fd;
+    snprintf(job->create_name, sizeof(job->create_name), "prepared-%llu.tmp", (unsigned long long)s->prepared_number++);
+    for (struct segment *seg = s->removed; seg; seg = seg->next) {
+        if (atomic_load(&seg->unlinked)) {
+            continue;
+        }
+        if (job->count == SPOOL_JOB_SEGMENTS) {
+            job->again = true;
+            break;
+        }
+        seg->busy++;
+        job->doomed[job->count++] = seg;
+    }
+    if (job->count > 0 || job->create_size > 0) {
+        job->running = uv_queue_work(s->loop, &job->work, run_files, on_files) == 0;
+    }
+}
+
+/* --- loop --- */
+
+static void on_async(uv_async_t *async)
+{
+    struct spool *s = async->data;
+    if (!s->unblocked) {
+        map_guard_unblock();
+        s->unblocked = true;
+    }
+    if (atomic_exchange(&s->noted, false)) {
+        spool_settle(s);
+        spool_collect(s);
+        if (!s->stopping) {
+            start_files(s);
+        }
+    }
+    uint32_t woken = atomic_exchange(&s->woken, 0);
+    for (unsigned k = 0; k < SINK_COUNT && !s->stopping; k++) {
+        if (woken & SINK_BIT(k)) {
+            s->wake(s->wake_ctx, (enum sink_id)k);
+        }
+    }
+}
+
+/* Somebody has deleted the file that is appended to: what goes there now would not be found after a crash. */
+static void check_active(struct spool *s)
+{
+    struct stat st;
+    uv_mutex_lock(&s->lock);
+    struct segment *seg = s->newest;
+    bool gone = seg && seg->fd >= 0 && fstat(seg->fd, &st) == 0 && st.st_nlink == 0;
+    uv_mutex_unlock(&s->lock);
+    if (gone && !atomic_exchange(&s->abandon, true)) {
+        log_emit(&log_gone, "segment=%s", seg->name);
+    }
+}
+
+static void housekeep(struct spool *s)
+{
+    check_active(s);
+    spool_collect(s);
+    start_files(s);
+    for (unsigned k = 0; k < SINK_COUNT; k++) {
+        struct cursor *c = &s->cursors[k];
+        if ((s->sinks & SINK_BIT(k)) == 0) {
+            continue;
+        }
+        bool stalled = c->stalled;
+        c->stalled = false;
+        cursor_update_oldest(c);
+        if (stalled) {
+            s->wake(s->wake_ctx, (enum sink_id)k);
+        }
+    }
+}
+
+/* Between two syncs; without an interval, of the folder and the cursors. */
+static uint64_t sync_interval(struct spool *s)
+{
+    uint64_t ms = atomic_load(&s->sync_ms);
+    if (ms == SPOOL_SYNC_ALWAYS || ms == SPOOL_SYNC_NEVER) {
+        return SPOOL_TICK_MS;
+    }
+    return ms > SPOOL_SYNC_MIN_MS ? ms : SPOOL_SYNC_MIN_MS;
+}
+
+static void on_timer(uv_timer_t *timer)
+{
+    struct spool *s = timer->data;
+    struct mono now = mono_now();
+    struct mono next_sync = mono_add_ms(now, sync_interval(s));
+    bool tick = mono_reached(now, s->tick_at);
+    bool sync = mono_reached(now, s->sync_at);
+    spool_settle(s);
+    if (tick) {
+        s->tick_at = mono_add_ms(now, SPOOL_TICK_MS);
+        housekeep(s);
+    }
+    if (tick || sync) {
+        start_sync(s, sync, tick);
+    }
+    s->sync_at = sync ? next_sync : mono_min(s->sync_at, next_sync);
+    uv_timer_start(&s->timer, on_timer, mono_ms_until(now, mono_min(s->tick_at, s->sync_at)), 0);
+}
+
+enum err spool_start(struct spool *s, uv_loop_t *loop, void (*wake)(void *ctx, enum sink_id), void *ctx)
+{
+    s->loop = loop;
+    s->wake = wake;
+    s->wake_ctx = ctx;
+    s->stopping = false;
+    s->unblocked = false;
+    s->async.data = s;
+    s->timer.data = s;
+    s->sync.work.data = &s->sync;
+    s->sync.spool = s;
+    s->files.work.data = &s->files;
+    s->files.spool = s;
+    if (uv_async_init(loop, &s->async, on_async) != 0) {
+        return E_IO;
+    }
+    uv_timer_init(loop, &s->timer);
+    s->open_handles = 2;
+    s->tick_at = mono_add_ms(mono_now(), SPOOL_TICK_MS);
+    s->sync_at = mono_add_ms(mono_now(), sync_interval(s));
+    uv_timer_start(&s->timer, on_timer, 0, 0);
+    atomic_store(&s->noted, true);
+    atomic_store(&s->running, true);
+    /* For what came before there was a loop. */
+    uv_async_send(&s->async);
+    return E_OK;
+}
+
+static void finish_stop(struct spool *s)
+{
+    if (s->stopping && s->open_handles == 0 && !s->sync.running && !s->files.running) {
+        s->stopping = false;
+        s->on_stopped(s->stopped_ctx);
+    }
+}
+
+static void on_closed(uv_handle_t *handle)
+{
+    struct spool *s = handle->data;
+    s->open_handles--;
+    finish_stop(s);
+}
+
+void spool_stop(struct spool *s, void (*on_stopped)(void *ctx), void *ctx)
+{
+    atomic_store(&s->running, false);
+    s->stopping = true;
+    s->on_stopped = on_stopped;
+    s->stopped_ctx = ctx;
+    uv_close((uv_handle_t *)&s->timer, on_closed);
+    uv_close((uv_handle_t *)&s->async, on_closed);
+}

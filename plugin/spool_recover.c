@@ -1,0 +1,443 @@
+/* What is in the folder at opening: segments are read, torn tails cut, damage set aside. */
+#include "plugin/spool_internal.h"
+
+#include "base/log.h"
+#include "plugin/segment_scan.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+LOG_POINT(log_torn, "spool.torn", LOG_WARNING, "the last record was not complete: it was cut off");
+LOG_POINT(log_damaged, "spool.damaged", LOG_ERROR,
+          "a segment is damaged: it was set aside, what is sound in it stays in the spool");
+LOG_POINT(log_kept, "spool.damaged-kept", LOG_ERROR,
+          "a segment is damaged and cannot be set aside now: its sound records are read from it");
+LOG_POINT(log_missing, "spool.missing", LOG_ERROR, "records are missing between two segments");
+LOG_POINT(log_degraded, "spool.no-segment", LOG_ERROR,
+          "no segment can be made for new messages: they are refused until the disk takes one");
+
+#define NAMES_MAX 1000000u /* segments in one folder */
+
+struct recovery {
+    struct spool *s;
+    struct sink_place *places;
+    struct mono verify_until;
+    uint64_t before[SEGMENT_SINKS]; /* records of each sink up to the segment at hand */
+    int64_t capture_high;
+    uint64_t last_sequence;
+};
+
+/* --- the folder --- */
+
+struct name_list {
+    uint64_t *first; /* sequences in the names of segments */
+    size_t count;
+    size_t cap;
+};
+
+static enum err add_name(struct name_list *list, uint64_t first)
+{
+    if (list->count == list->cap) {
+        size_t cap = list->cap ? 2 * list->cap : 64;
+        uint64_t *grown = cap <= NAMES_MAX ? realloc(list->first, cap * sizeof(*grown)) : NULL;
+        if (!grown) {
+            return E_NOMEM;
+        }
+        list->first = grown;
+        list->cap = cap;
+    }
+    list->first[list->count++] = first;
+    return E_OK;
+}
+
+static enum err list_segments(int dir_fd, struct name_list *list)
+{
+    int fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
+    if (!dir) {
+        enum err e = err_from_errno(errno);
+        if (fd >= 0) {
+            close(fd);
+        }
+        return e;
+    }
+    enum err e = E_OK;
+    while (e == E_OK) {
+        uint64_t first;
+        errno = 0;
+        const struct dirent *entry = readdir(dir);
+        if (!entry) {
+            e = errno ? err_from_errno(errno) : E_OK;
+            break;
+        }
+        if (segment_parse_name(entry->d_name, &first)) {
+            e = add_name(list, first);
+        }
+    }
+    closedir(dir);
+    return e;
+}
+
+static int by_value(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a;
+    uint64_t y = *(const uint64_t *)b;
+    return (x > y) - (x < y);
+}
+
+static void unload(struct spool *s)
+{
+    while (s->oldest) {
+        struct segment *seg = s->oldest;
+        spool_unlink_live(s, seg);
+        segment_destroy(seg);
+    }
+}
+
+/* Loads every segment in order of age; those without a sound header are marked damaged. Not mapped. */
+static enum err load_segments(struct spool *s, struct spool_error *error)
+{
+    struct name_list list = {0};
+    enum err e = list_segments(s->dir_fd, &list);
+    if (e != E_OK) {
+        spool_error_set(error, "spool_dir %s: cannot be read: %s", s->dir, err_name(e));
+    }
+    if (list.count > 0) {
+        qsort(list.first, list.count, sizeof(list.first[0]), by_value);
+    }
+    for (size_t i = 0; e == E_OK && i < list.count; i++) {
+        char name[SEGMENT_NAME_SIZE];
+        struct segment *seg = NULL;
+        segment_name(list.first[i], name);
+        e = segment_load(s->dir_fd, name, &seg);
+        if (e == E_OK || e == E_CORRUPT) {
+            atomic_store(&seg->damaged, e == E_CORRUPT);
+            segment_unmap(seg);
+            spool_link_newest(s, seg);
+            e = E_OK;
+        } else {
+            spool_error_set(error, "spool_dir %s: %s: %s", s->dir, name,
+                            e == E_VERSION ? "written by another version of this program" : err_name(e));
+        }
+    }
+    free(list.first);
+    return e;
+}
+
+/* --- one segment --- */
+
+static bool sound(const struct segment *seg)
+{
+    return seg && !atomic_load(&seg->damaged);
+}
+
+/* The last sequence that should be in the segment, as its successor says. */
+static uint64_t expected_last(const struct segment *seg, const struct segment_scan *scan)
+{
+    if (!seg->newer) {
+        return scan->last_sequence;
+    }
+    return sound(seg->newer) ? seg->newer->header.previous_sequence : seg->newer->header.first_sequence - 1;
+}
+
+/* The counts can be had from the headers, without reading the records? */
+static bool may_skip(const struct recovery *r, const struct segment *seg)
+{
+    const struct segment *next = seg->newer;
+    if (!sound(seg) || !sound(next) || seg->header.salvaged || !mono_reached(mono_now(), r->verify_until)) {
+        return false;
+    }
+    for (unsigned k = 0; k < SINK_COUNT; k++) {
+        uint64_t position = r->places[k].position;
+        uint64_t count = next->header.records_before[k] - seg->header.records_before[k];
+        if ((position > seg->header.first_sequence && position < next->header.first_sequence) || count > UINT32_MAX) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static void counts_from_headers(const struct recovery *r, const struct segment *seg, struct segment_scan *scan)
+{
+    const struct segment *next = seg->newer;
+    *scan = (struct segment_scan){.last_sequence = next->header.previous_sequence, .tail = seg->size};
+    scan->capture_high = INT64_MIN;
+    for (unsigned k = 0; k < SINK_COUNT; k++) {
+        scan->count[k] = (uint32_t)(next->header.records_before[k] - seg->header.records_before[k]);
+        scan->before[k] = r->places[k].position > seg->header.first_sequence ? scan->count[k] : 0;
+    }
+}
+
+/* Adds what is missing to the account of each sink. What was for a sink is known from the headers around it; otherwise every
+ * missing record counts for every sink. */
+static void account_missing(struct recovery *r, const struct segment *seg, const struct segment_scan *scan)
+{
+    uint64_t last = expected_last(seg, scan);
+    bool exact = sound(seg) && sound(seg->newer) && !seg->header.salvaged;
+    uint64_t most = 0;
+    for (unsigned k = 0; k < SINK_COUNT; k++) {
+        uint64_t lost =
+            scan->missing_from[k] + sequences_from(scan->last_sequence + 1, last + 1, r->places[k].position);
+        if (exact) {
+            uint64_t there = seg->newer->header.records_before[k] - seg->header.records_before[k];
+            uint64_t gone = there > scan->count[k] ? there - scan->count[k] : 0;
+            lost = gone < lost ? gone : lost;
+        }
+        r->places[k].lost += lost;
+        most = lost > most && (r->s->sinks & SINK_BIT(k)) ? lost : most;
+    }
+    metric_add(&r->s->stats.dropped, most);
+}
+
+static struct segment_header header_for_salvage(const struct recovery *r, const struct segment *seg)
+{
+    struct segment_header h = seg->header;
+    if (!sound(seg)) {
+        h.previous_sequence = r->last_sequence < h.first_sequence ? r->last_sequence : h.first_sequence - 1;
+        h.created_ms = r->s->now(r->s->now_ctx).ms;
+        h.capture_high_ms = r->capture_high;
+        memcpy(h.records_before, r->before, sizeof(h.records_before));
+    }
+    return h;
+}
+
+/* Puts the rewritten segment in the place of the damaged one, or nothing. */
+static void replace_live(struct spool *s, struct segment *old, struct segment *fresh)
+{
+    if (!fresh) {
+        spool_unlink_live(s, old);
+        return;
+    }
+    fresh->older = old->older;
+    fresh->newer = old->newer;
+    fresh->live = true;
+    *(old->older ? &old->older->newer : &s->oldest) = fresh;
+    *(old->newer ? &old->newer->older : &s->newest) = fresh;
+    s->bytes += fresh->size - old->size;
+    metric_set(&s->stats.bytes, s->bytes);
+}
+
+/* The segment, which is mapped, is damaged. *seg becomes what stands in its place, mapped, or NULL. */
+static void set_damaged_aside(struct recovery *r, struct segment **seg, struct segment_scan *scan)
+{
+    struct segment *damaged = *seg;
+    struct segment *fresh = NULL;
+    struct segment_header h = header_for_salvage(r, damaged);
+    uint64_t missing = scan->missing + sequences_from(scan->last_sequence + 1, expected_last(damaged, scan) + 1, 0);
+    metric_add(&r->s->stats.damaged, 1);
+    enum err e = spool_salvage(r->s->dir_fd, damaged, &h, &fresh);
+    if (e != E_OK) {
+        segment_destroy(fresh);
+        atomic_store(&damaged->damaged, true);
+        damaged->header = h;
+        log_emit(&log_kept, "segment=%s readable=%u missing=%llu error=%s", damaged->name, scan->records,
+                 (unsigned long long)missing, err_name(e));
+        return;
+    }
+    log_emit(&log_damaged, "segment=%s readable=%u missing=%llu", damaged->name, scan->records,
+             (unsigned long long)missing);
+    replace_live(r->s, damaged, fresh);
+    segment_destroy(damaged);
+    *seg = fresh;
+    if (fresh) {
+        segment_scan(segment_image(fresh), fresh->header.first_sequence, true, scan);
+    }
+}
+
+/* Takes the result over into the segment and the accounts. */
+static void take_counts(struct recovery *r, struct segment *seg, const struct segment_scan *scan)
+{
+    atomic_store(&seg->tail, scan->tail);
+    seg->synced = scan->tail;
+    for (unsigned k = 0; k < SINK_COUNT; k++) {
+        atomic_store(&seg->count[k], scan->count[k]);
+        seg->done[k] = scan->before[k];
+        r->places[k].waiting += scan->count[k] - scan->before[k];
+        r->before[k] = seg->header.records_before[k] + scan->count[k];
+    }
+    for (unsigned k = SINK_COUNT; k < SEGMENT_SINKS; k++) {
+        r->before[k] = seg->header.records_before[k];
+    }
+    r->capture_high =
+        seg->header.capture_high_ms > scan->capture_high ? seg->header.capture_high_ms : scan->capture_high;
+    r->last_sequence = scan->last_sequence > r->last_sequence ? scan->last_sequence : r->last_sequence;
+}
+
+/* A file that got its name and nothing else before the power went. */
+static bool never_used(const struct segment *seg)
+{
+    return !sound(seg) && !seg->newer && segment_is_blank(bytes_make(seg->map, seg->map ? seg->size : 0), 0);
+}
+
+static void remove_unused(struct recovery *r, struct segment *seg)
+{
+    spool_unlink_live(r->s, seg);
+    spool_delete_file(r->s->dir_fd, seg);
+    segment_destroy(seg);
+    metric_add(&r->s->stats.torn, 1);
+}
+
+/* Reads one segment, which is mapped. */
+static void examine(struct recovery *r, struct segment *seg)
+{
+    struct segment_scan scan = {0};
+    if (never_used(seg)) {
+        atomic_store(&seg->damaged, false);
+        remove_unused(r, seg);
+        return;
+    }
+    for (unsigned k = 0; k < SINK_COUNT; k++) {
+        scan.from[k] = r->places[k].position;
+    }
+    segment_scan(bytes_make(seg->map, seg->map ? seg->size : 0), seg->header.first_sequence, seg->header.salvaged,
+                 &scan);
+    uint64_t short_by = sequences_from(scan.last_sequence + 1, expected_last(seg, &scan) + 1, 0);
+    bool last = !seg->newer;
+    bool damaged = !sound(seg) || scan.damaged || (scan.tail_dirty && !last);
+    if (damaged || !seg->header.salvaged) {
+        account_missing(r, seg, &scan);
+    }
+    if (damaged) {
+        set_damaged_aside(r, &seg, &scan);
+    } else if (scan.tail_dirty) {
+        metric_add(&r->s->stats.torn, 1);
+        log_emit(&log_torn, "segment=%s offset=%zu", seg->name, scan.tail);
+    } else if (short_by > 0 && !seg->header.salvaged) {
+        log_emit(&log_missing, "after_segment=%s records=%llu", seg->name, (unsigned long long)short_by);
+    }
+    if (seg) {
+        take_counts(r, seg, &scan);
+        segment_unmap(seg);
+    } else if (scan.last_sequence > r->last_sequence) {
+        r->last_sequence = scan.last_sequence;
+    }
+}
+
+static enum err examine_all(struct recovery *r, struct spool_error *error)
+{
+    struct spool *s = r->s;
+    struct segment *next;
+    for (struct segment *seg = s->oldest; seg; seg = next) {
+        next = seg->newer;
+        if (may_skip(r, seg)) {
+            struct segment_scan scan;
+            counts_from_headers(r, seg, &scan);
+            take_counts(r, seg, &scan);
+            continue;
+        }
+        enum err e = seg->size > 0 ? segment_map(seg, s->dir_fd, false) : E_OK;
+        if (e != E_OK) {
+            spool_error_set(error, "spool_dir %s: %s: %s", s->dir, seg->name, err_name(e));
+            return e;
+        }
+        examine(r, seg);
+    }
+    return E_OK;
+}
+
+/* --- the end of the spool --- */
+
+/* Makes the newest segment the one that is appended to, if it can be; its torn tail goes. */
+static enum err resume_newest(struct spool *s)
+{
+    struct segment *seg = s->newest;
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    if (!seg || !sound(seg) || seg->size != seg->header.size || seg->size % page != 0 ||
+        s->next_sequence != s->last_sequence + 1) {
+        return E_NOT_FOUND;
+    }
+    enum err e = segment_map(seg, s->dir_fd, true);
+    if (e != E_OK) {
+        return e;
+    }
+    size_t tail = atomic_load(&seg->tail);
+    if (!segment_is_blank(bytes_make(seg->map, seg->size), tail)) {
+        memset(seg->map + tail, 0, seg->size - tail);
+    }
+    if (segment_broken(seg)) {
+        segment_unmap(seg);
+        segment_close_fd(seg);
+        return E_IO;
+    }
+    seg->synced = 0;
+    atomic_store(&seg->sealed, false);
+    s->active = seg;
+    s->note_at = seg->size / 4;
+    return E_OK;
+}
+
+static enum err begin_appending(struct spool *s, struct spool_error *error)
+{
+    if (resume_newest(s) == E_OK) {
+        return E_OK;
+    }
+    enum err e = spool_roll(s, 0);
+    if (e == E_NO_SPACE || e == E_FULL) {
+        /* What is in the spool can be delivered nevertheless. */
+        log_emit(&log_degraded, "dir=%s error=%s", s->dir, err_name(e));
+        return E_OK;
+    }
+    if (e != E_OK) {
+        spool_error_set(error, "spool_dir %s: cannot make a segment: %s", s->dir, err_name(e));
+    }
+    return e;
+}
+
+static enum err load_clean(struct spool *s, struct sink_place *places, struct spool_error *error)
+{
+    bool again = true;
+    enum err e = spool_read_places(s, places, error);
+    while (e == E_OK && again) {
+        unload(s);
+        e = load_segments(s, error);
+        if (e == E_OK) {
+            e = spool_clean_folder(s->dir_fd, &again);
+            if (e != E_OK) {
+                spool_error_set(error, "spool_dir %s: cannot be cleaned up: %s", s->dir, err_name(e));
+            }
+        }
+    }
+    return e;
+}
+
+static void close_places(struct sink_place *places)
+{
+    for (unsigned k = 0; k < SINK_COUNT; k++) {
+        cursor_file_close(&places[k].file);
+    }
+}
+
+enum err spool_recover(struct spool *s, struct spool_error *error)
+{
+    struct sink_place places[SINK_COUNT];
+    struct recovery r = {.s = s, .places = places, .capture_high = INT64_MIN};
+    enum err e = load_clean(s, places, error);
+    if (e == E_OK) {
+        r.verify_until = mono_add_ms(mono_now(), SPOOL_VERIFY_MS);
+        e = examine_all(&r, error);
+    }
+    if (e != E_OK) {
+        close_places(places);
+        return e;
+    }
+    s->last_sequence = r.last_sequence;
+    s->next_sequence = r.last_sequence + 1;
+    for (unsigned k = 0; k < SINK_COUNT; k++) {
+        if (places[k].state == PLACE_KNOWN && places[k].position > s->next_sequence) {
+            s->next_sequence = places[k].position;
+        }
+    }
+    memcpy(s->records_before, r.before, sizeof(r.before));
+    capture_clock_init(&s->capture, s->now(s->now_ctx), r.capture_high);
+    s->sync_all_due = s->oldest != NULL;
+    e = begin_appending(s, error);
+    if (e == E_OK) {
+        spool_settle_places(s, places);
+    } else {
+        close_places(places);
+    }
+    return e;
+}

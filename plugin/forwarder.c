@@ -227,8 +227,7 @@ static void end(void *arg)
     on_sink_stopped(f);
 }
 
-/* Posts from the broker's thread; a full queue empties within a turn of the loop. */
-static enum err post(struct forwarder *f, void (*fn)(void *arg), void *arg)
+enum err forwarder_post(struct forwarder *f, void (*fn)(void *arg), void *arg)
 {
     enum err e = loop_post(f->loop, fn, arg);
     for (unsigned tries = 0; e == E_FULL && tries < POST_TRIES; tries++) {
@@ -247,7 +246,7 @@ void forwarder_destroy(struct forwarder *f, uint32_t drain_ms)
         return;
     }
     f->drain_ms = drain_ms;
-    if (f->loop && post(f, end, f) == E_OK) {
+    if (f->loop && forwarder_post(f, end, f) == E_OK) {
         if (f->loop_started) {
             loop_join(f->loop);
         } else {
@@ -260,65 +259,52 @@ void forwarder_destroy(struct forwarder *f, uint32_t drain_ms)
     free(f);
 }
 
-/* A request of the broker's thread to the sinks. */
-struct request {
+/* New options on their way to the loop. */
+struct reload {
     struct forwarder *forwarder;
-    const struct plugin_options *options; /* reload */
-    enum sink_id id;                      /* pause */
-    bool paused;
+    const struct plugin_options *options; /* a reference */
 };
 
-static void reload(void *arg)
+static void reload_sinks(void *arg)
 {
-    struct request *request = arg;
+    struct reload *r = arg;
     for (unsigned id = 0; id < SINK_COUNT; id++) {
-        struct sink *s = request->forwarder->slots[id].sink;
+        struct sink *s = r->forwarder->slots[id].sink;
         if (s) {
-            s->ops->reload(s, request->options);
+            s->ops->reload(s, r->options);
         }
     }
-    plugin_options_unref(request->options);
-    free(request);
-}
-
-static void pause_sink(void *arg)
-{
-    struct request *request = arg;
-    struct sink *s = request->forwarder->slots[request->id].sink;
-    if (s) {
-        s->ops->pause(s, request->paused);
-    }
-    free(request);
-}
-
-static enum err post_request(struct forwarder *f, void (*fn)(void *arg), struct request content)
-{
-    struct request *request = malloc(sizeof(*request));
-    if (!request) {
-        return E_NOMEM;
-    }
-    *request = content;
-    enum err e = post(f, fn, request);
-    if (e) {
-        free(request);
-    }
-    return e;
+    plugin_options_unref(r->options);
+    free(r);
 }
 
 void forwarder_reload(struct forwarder *f, const struct plugin_options *o)
 {
-    struct request request = {.forwarder = f, .options = plugin_options_ref(o)};
-    if (post_request(f, reload, request) != E_OK) {
+    struct reload *r = malloc(sizeof(*r));
+    if (!r) {
+        log_emit(&log_post, "error=%s", err_name(E_NOMEM));
+        return;
+    }
+    *r = (struct reload){.forwarder = f, .options = plugin_options_ref(o)};
+    if (forwarder_post(f, reload_sinks, r) != E_OK) {
         plugin_options_unref(o);
+        free(r);
     }
 }
 
 enum err forwarder_pause(struct forwarder *f, enum sink_id id, bool paused)
 {
-    if (!(f->sinks & SINK_BIT(id))) {
+    struct sink *s = f->slots[id].sink;
+    if (!s) {
         return E_NOT_FOUND;
     }
-    return post_request(f, pause_sink, (struct request){.forwarder = f, .id = id, .paused = paused});
+    s->ops->pause(s, paused);
+    return E_OK;
+}
+
+struct rejected *forwarder_rejected(struct forwarder *f)
+{
+    return f->rejected;
 }
 
 void forwarder_tick(struct forwarder *f)

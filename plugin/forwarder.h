@@ -29,7 +29,12 @@ uint8_t forwarder_sinks(const struct forwarder *f);
 /* NULL when this sink is not configured. Values may be read from any thread. */
 const struct sink_stats *forwarder_sink_stats(const struct forwarder *f, enum sink_id id);
 const struct sink_type *forwarder_sink_type(enum sink_id id);
-/* Pauses or resumes a sink. E_NOT_FOUND: it is not configured. */
+/* Pauses or resumes a sink. E_NOT_FOUND: it is not configured. Loop's thread. */
 MUST_CHECK enum err forwarder_pause(struct forwarder *f, enum sink_id id, bool paused);
+
+/* What was set aside. Loop's thread. */
+struct rejected *forwarder_rejected(struct forwarder *f);
+/* Runs fn(arg) on the loop's thread; waits a little for room in its queue. Logs when there is none. Any thread but the loop's. */
+MUST_CHECK enum err forwarder_post(struct forwarder *f, void (*fn)(void *arg), void *arg);
 
 #endif

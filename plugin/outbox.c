@@ -21,11 +21,13 @@ struct line_letter {
     char text[];
 };
 
-/* The message's parts stand behind it, in the order of struct outbox_message. */
+/* A publish, whose parts stand behind it in the order of struct outbox_message; or a call. */
 struct publish_letter {
     struct letter letter;
     struct outbox_message message;
-    void (*done)(void *ctx, enum err);
+    void (*done)(void *ctx, enum err); /* NULL = nobody asks; not for calls */
+    void (*call)(void *ctx);           /* NULL = a publish */
+    void (*cancelled)(void *ctx);      /* of a call */
     void *ctx;
     uint8_t memory[];
 };
@@ -45,7 +47,11 @@ static void settle(struct publish_letter *p, enum err e)
 
 static void discard_publish(struct letter *l)
 {
-    settle((struct publish_letter *)(void *)l, E_CANCELLED);
+    struct publish_letter *p = (struct publish_letter *)(void *)l;
+    if (p->cancelled) {
+        p->cancelled(p->ctx);
+    }
+    settle(p, E_CANCELLED);
 }
 
 enum err outbox_create(struct outbox **out)
@@ -137,6 +143,20 @@ enum err outbox_publish(struct outbox *o, const struct outbox_message *m, void (
     return e;
 }
 
+enum err outbox_call(struct outbox *o, void (*fn)(void *ctx), void (*cancelled)(void *ctx), void *ctx)
+{
+    struct publish_letter *p = malloc(sizeof(*p));
+    if (!p) {
+        return E_NOMEM;
+    }
+    *p = (struct publish_letter){.letter = {.size = sizeof(*p)}, .call = fn, .cancelled = cancelled, .ctx = ctx};
+    enum err e = put(o, o->publishes, &p->letter);
+    if (e) {
+        free(p);
+    }
+    return e;
+}
+
 static void drain_lines(struct outbox *o, const struct outbox_broker *broker)
 {
     for (struct letter *l = mailbox_take(o->lines, 0), *next; l; l = next) {
@@ -160,10 +180,18 @@ void outbox_drain(struct outbox *o, const struct outbox_broker *broker, size_t m
         return;
     }
     drain_lines(o, broker);
+    if (max == 0) {
+        return;
+    }
     for (struct letter *l = mailbox_take(o->publishes, max), *next; l; l = next) {
         struct publish_letter *p = (struct publish_letter *)(void *)l;
         next = l->next;
-        enum err e = broker->publish(broker->ctx, &p->message);
+        enum err e = E_OK;
+        if (p->call) {
+            p->call(p->ctx);
+        } else {
+            e = broker->publish(broker->ctx, &p->message);
+        }
         atomic_fetch_sub(&o->waiting, 1);
         settle(p, e);
     }

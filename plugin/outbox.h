@@ -1,4 +1,4 @@
-/* What other threads want from the broker: log lines and publishes wait here until the broker's thread takes them (at TICK
+/* What other threads want from the broker: log lines, publishes and calls wait here until the broker's thread takes them (at TICK
  * and MESSAGE), because its API may be called from that thread only. Bounded: lines beyond OUTBOX_LINES are counted
  * and told; publishes beyond OUTBOX_PUBLISHES or OUTBOX_BYTES are refused. */
 #ifndef PLUGIN_OUTBOX_H
@@ -33,9 +33,13 @@ void outbox_destroy(struct outbox *o);
 void outbox_log(void *outbox, enum log_level level, const char *line);
 
 /* Copies a message for the local broker. `done` (may be NULL) is called on the broker's thread when the broker has taken it
- * (E_OK) or refused it, or with E_CANCELLED when the outbox goes away. E_FULL: nothing was taken. Any thread. */
+ * (E_OK) or refused it, or with E_CANCELLED when the outbox goes away (after the loop has ended). E_FULL: nothing was taken. Any thread. */
 MUST_CHECK enum err outbox_publish(struct outbox *o, const struct outbox_message *m, void (*done)(void *ctx, enum err),
                                    void *ctx);
+
+/* Has fn(ctx) called on the broker's thread. E_FULL: it will not be. When the outbox goes away first, `cancelled` (may be NULL)
+ * is called instead, so that ctx can be freed. Any thread. */
+MUST_CHECK enum err outbox_call(struct outbox *o, void (*fn)(void *ctx), void (*cancelled)(void *ctx), void *ctx);
 
 struct outbox_broker {
     void (*log)(void *ctx, enum log_level level, const char *line);
@@ -43,7 +47,7 @@ struct outbox_broker {
     void *ctx;
 };
 
-/* Hands over what waits: every line, and up to `max` publishes. Broker's thread. Cheap when empty (one atomic read). */
+/* Hands over what waits: every line, and up to `max` publishes and calls in the order they came. Broker's thread. Cheap when empty (one atomic read). */
 void outbox_drain(struct outbox *o, const struct outbox_broker *broker, size_t max);
 
 #endif

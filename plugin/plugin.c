@@ -1,6 +1,7 @@
 /* The broker's entry points: nothing but translation between mosquitto's structures and ours. Everything here runs on
  * the broker's thread. */
 #include "plugin/capture.h"
+#include "plugin/control.h"
 #include "plugin/forwarder.h"
 #include "plugin/status.h"
 
@@ -38,6 +39,7 @@ struct plugin {
     struct forwarder *forwarder;
     struct capture *capture;
     struct status *status;
+    struct control *control;
     struct mono next_status;
     struct buffer user_properties; /* of the message at hand */
 };
@@ -272,6 +274,15 @@ static int on_tick(int event, void *event_data, void *userdata)
     return MOSQ_ERR_SUCCESS;
 }
 
+static int on_control(int event, void *event_data, void *userdata)
+{
+    (void)event;
+    struct plugin *p = userdata;
+    const struct mosquitto_evt_control *c = event_data;
+    control_request(p->control, bytes_make(c->payload, c->payloadlen));
+    return MOSQ_ERR_SUCCESS;
+}
+
 static void warn_fixed_changes(const struct plugin_options *from, const struct plugin_options *to)
 {
     struct buffer names;
@@ -319,10 +330,12 @@ static int on_reload(int event, void *event_data, void *userdata)
 static const struct {
     int event;
     MOSQ_FUNC_generic_callback callback;
+    const char *data;
 } events[] = {
-    {MOSQ_EVT_MESSAGE, on_message},
-    {MOSQ_EVT_TICK, on_tick},
-    {MOSQ_EVT_RELOAD, on_reload},
+    {MOSQ_EVT_MESSAGE, on_message, NULL},
+    {MOSQ_EVT_TICK, on_tick, NULL},
+    {MOSQ_EVT_RELOAD, on_reload, NULL},
+    {MOSQ_EVT_CONTROL, on_control, CONTROL_TOPIC},
 };
 
 static enum err keep_lines(struct plugin *p, const struct mosquitto_opt *options, int count)
@@ -354,7 +367,8 @@ static void free_lines(struct plugin *p)
 static enum err register_events(struct plugin *p)
 {
     for (size_t i = 0; i < sizeof(events) / sizeof(events[0]); i++) {
-        if (mosquitto_callback_register(p->id, events[i].event, events[i].callback, NULL, p) != MOSQ_ERR_SUCCESS) {
+        if (mosquitto_callback_register(p->id, events[i].event, events[i].callback, events[i].data, p) !=
+            MOSQ_ERR_SUCCESS) {
             return E_NOMEM;
         }
     }
@@ -373,18 +387,20 @@ static enum err start(struct plugin *p, const struct mosquitto_opt *options, int
     option_error_set(why, "no memory");
     e = capture_create(p->options, forwarder_sinks(p->forwarder), forwarder_spool(p->forwarder), &p->capture);
     e = e ? e : status_create(p->forwarder, &p->status);
+    e = e ? e : control_create(p->forwarder, p->outbox, &p->control);
     return e ? e : register_events(p);
 }
 
 static void stop(struct plugin *p)
 {
     for (size_t i = 0; i < sizeof(events) / sizeof(events[0]); i++) {
-        mosquitto_callback_unregister(p->id, events[i].event, events[i].callback, NULL);
+        mosquitto_callback_unregister(p->id, events[i].event, events[i].callback, events[i].data);
     }
     forwarder_destroy(p->forwarder, DRAIN_MS);
+    control_destroy(p->control);
     status_destroy(p->status);
     capture_destroy(p->capture);
-    drain_outbox(p, SIZE_MAX);
+    drain_outbox(p, 0); /* the last lines; nobody is left for the rest */
     log_init(NULL, NULL, LOG_INFO);
     outbox_destroy(p->outbox);
     plugin_options_unref(p->options);

@@ -26,6 +26,9 @@ enum sink_state {
     SINK_FAILED
 };
 
+/* "running" and the like. Any thread. */
+const char *sink_state_name(enum sink_state state);
+
 /* Published under $SYS/broker/aws/<sink>/. */
 struct sink_stats {
     metric_value state; /* enum sink_state */

@@ -7,11 +7,6 @@
 #define TOPIC_MAX 96
 #define VALUE_MAX 24
 
-static const char *const state_words[] = {
-    [SINK_STOPPED] = "stopped", [SINK_CONNECTING] = "connecting", [SINK_RUNNING] = "running",
-    [SINK_WAITING] = "waiting", [SINK_PAUSED] = "paused",         [SINK_FAILED] = "failed",
-};
-
 #define SPOOL_METRIC(field, text)                                                                                      \
     {                                                                                                                  \
         text, METRIC_GAUGE, offsetof(struct spool_stats, field), NULL                                                  \
@@ -93,7 +88,7 @@ static void tell_sink(struct publisher *p, enum sink_id id)
     const char *name = forwarder_sink_type(id)->name;
     const struct cursor *cursor = spool_cursor(forwarder_spool(f), id);
     uint64_t state = metric_get(&stats->state);
-    tell(p, name, "state", state, state < COUNT(state_words) ? state_words[state] : NULL);
+    tell(p, name, "state", state, sink_state_name((enum sink_state)state));
     for (size_t i = 0; i < COUNT(sink_metrics); i++) {
         tell(p, name, sink_metrics[i].name, metric_row_get(&sink_metrics[i], stats), NULL);
     }

@@ -105,6 +105,29 @@ static void test_destroy_settles_what_waits(void **state)
     assert_int_equal(settled, E_CANCELLED);
 }
 
+static void count_call(void *ctx)
+{
+    ++*(unsigned *)ctx;
+}
+
+static void test_calls(void **state)
+{
+    (void)state;
+    struct outbox *o;
+    struct seen s = {.answer = E_OK};
+    unsigned called = 0;
+    unsigned cancelled = 0;
+    assert_int_equal(outbox_create(&o), E_OK);
+    assert_int_equal(outbox_call(o, count_call, NULL, &called), E_OK);
+    assert_int_equal(outbox_call(o, count_call, count_call, &called), E_OK);
+    drain(o, &s, 10);
+    assert_int_equal(called, 2);
+    assert_int_equal(s.publishes, 0);
+    assert_int_equal(outbox_call(o, count_call, count_call, &cancelled), E_OK);
+    outbox_destroy(o);
+    assert_int_equal(cancelled, 1);
+}
+
 static void *log_many(void *outbox)
 {
     for (unsigned i = 0; i < 200; i++) {
@@ -140,6 +163,7 @@ int main(void)
         cmocka_unit_test(test_lines_and_publishes_are_handed_over),
         cmocka_unit_test(test_ceilings),
         cmocka_unit_test(test_destroy_settles_what_waits),
+        cmocka_unit_test(test_calls),
         cmocka_unit_test(test_threads),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

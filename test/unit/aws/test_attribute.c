@@ -1,13 +1,7 @@
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
+#include "unit.h"
 
 #include "aws/attribute.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 
 #define NINES_38 "99999999999999999999999999999999999999"

@@ -1,0 +1,473 @@
+#include "plugin/sink_dynamodb_internal.h"
+
+#include <stdio.h>
+
+#define DEADLINE_MS 20000u
+#define DEADLINE_BYTES_PER_MS 16u /* slowest uplink that a request is given time for: 16 KB/s */
+#define REFUSED_CAP_MS 20000u
+#define UNPROCESSED_BASE_MS 50u
+#define THROTTLED_BASE_MS 1000u
+#define ASIDE_AGAIN_MS 5000u
+#define QUIET_MS 10000u    /* trouble is over after so long without any */
+#define ONE_AT_A_TIME 3u   /* failures in a row after which one connection tries for all */
+#define POISON_ROW_MAX 50u /* more than these in a row are no poison: something else is wrong */
+
+LOG_POINT(log_ready, "dynamodb.ready", LOG_NOTICE, "DynamoDB stores measurements");
+LOG_POINT(log_trouble, "dynamodb.trouble", LOG_WARNING, "requests to DynamoDB fail; they are tried again");
+LOG_POINT(log_recovered, "dynamodb.recovered", LOG_NOTICE, "requests to DynamoDB succeed again");
+LOG_POINT(log_throttled, "dynamodb.throttled", LOG_WARNING,
+          "DynamoDB takes items more slowly than they come; they wait");
+LOG_POINT(log_unthrottled, "dynamodb.unthrottled", LOG_NOTICE, "DynamoDB takes items as fast as they come again");
+LOG_POINT(log_refused, "dynamodb.refused", LOG_ERROR,
+          "DynamoDB refuses this table's items until something is changed there or here; all are kept");
+LOG_POINT(log_accepted, "dynamodb.accepted", LOG_NOTICE, "DynamoDB takes this table's items again");
+
+uint32_t ddb_hold(struct ddb_sink *s, struct mono now)
+{
+    uint32_t ms = backoff_next_ms(&s->failing);
+    s->hold = mono_add_ms(now, ms);
+    return ms;
+}
+
+/* Full jitter for items that come back: up to base * 2^n. */
+static struct mono delay_until(struct ddb_sink *s, uint32_t base_ms, uint32_t refusals, uint32_t at_least_ms,
+                               struct mono now)
+{
+    s->refusing.base_ms = base_ms;
+    s->refusing.tries = refusals;
+    return mono_add_ms(now, at_least_ms + backoff_next_ms(&s->refusing));
+}
+
+/* What goes wrong, told at its beginning and end. */
+
+static bool is_told(struct ddb_episode *t, const char *what)
+{
+    for (size_t i = 0; i < t->told_count; i++) {
+        if (strncmp(t->told[i], what, sizeof(t->told[i]) - 1) == 0) {
+            return true;
+        }
+    }
+    if (t->told_count == DDB_TOLD_MAX) {
+        return true;
+    }
+    snprintf(t->told[t->told_count++], sizeof(t->told[0]), "%s", what);
+    return false;
+}
+
+static void note_trouble(struct ddb_sink *s, const struct dynamodb_answer *a, struct mono now)
+{
+    struct ddb_episode *t = &s->trouble;
+    if (!t->active) {
+        *t = (struct ddb_episode){.active = true, .since = now};
+    }
+    t->last = now;
+    t->failures++;
+    const char *what = a->type[0] ? a->type : "status";
+    if (!is_told(t, what)) {
+        log_emit(&log_trouble, "endpoint=%s status=%d type=%s text=\"%s\"", dynamodb_endpoint(s->dynamodb), a->status,
+                 what, a->text);
+    }
+}
+
+static void note_success(struct ddb_sink *s, struct table *t)
+{
+    s->failures = 0;
+    backoff_reset(&s->failing);
+    backoff_reset(&t->mistake);
+    if (!s->ever_stored) {
+        s->ever_stored = true;
+        log_emit(&log_ready, "endpoint=%s table=%s credentials=%s", dynamodb_endpoint(s->dynamodb), t->name,
+                 credentials_source(s->credentials));
+    }
+    if (t->broken) {
+        t->broken = false;
+        t->told[0] = '\0';
+        log_emit(&log_accepted, "table=%s", t->name);
+    }
+}
+
+struct mono ddb_end_episodes(struct ddb_sink *s, struct mono now)
+{
+    struct mono next = MONO_NEVER;
+    struct ddb_episode *trouble = &s->trouble;
+    struct mono quiet = mono_add_ms(trouble->last, QUIET_MS);
+    if (trouble->active && s->failures == 0 && mono_reached(now, quiet)) {
+        trouble->active = false;
+        log_emit(&log_recovered, "failures=%llu seconds=%llu", (unsigned long long)trouble->failures,
+                 (unsigned long long)mono_ms_until(trouble->since, trouble->last) / 1000);
+    } else if (trouble->active && s->failures == 0) {
+        next = quiet;
+    }
+    for (struct table *t = s->window.tables; t; t = t->next) {
+        quiet = mono_add_ms(t->refused_at, QUIET_MS);
+        if (t->refused && mono_reached(now, quiet)) {
+            log_emit(&log_unthrottled, "table=%s refused=%llu seconds=%llu", t->name, (unsigned long long)t->refused,
+                     (unsigned long long)mono_ms_until(t->refused_since, t->refused_at) / 1000);
+            t->refused = 0;
+        } else if (t->refused) {
+            next = mono_min(next, quiet);
+        }
+    }
+    return next;
+}
+
+static void note_refused(struct table *t, size_t refused, const char *type, struct mono now)
+{
+    if (t->refused == 0) {
+        t->refused_since = now;
+        log_emit(&log_throttled, "table=%s type=%s items=%zu rate=%.0f", t->name, type, refused, t->pace.rate);
+    }
+    t->refused_at = now;
+    t->refused += refused;
+}
+
+/* Outcomes. Each one gives every entry of the slot back to the window. */
+
+struct outcome {
+    struct ddb_sink *sink;
+    struct ddb_slot *slot;
+    struct mono now;
+    size_t unprocessed;
+    bool unknown; /* an unprocessed item that we did not send */
+};
+
+static void on_stored(void *ctx, const struct record *record, bool covered)
+{
+    (void)covered;
+    ddb_confirm(ctx, record);
+}
+
+/* The record itself is in rejected/ and confirmed. What it covered was never sent: that gets its own try. */
+static void on_set_aside(void *ctx, const struct record *record, bool covered)
+{
+    struct ddb_sink *s = ctx;
+    if (covered) {
+        cursor_return(s->host.cursor, record->sequence);
+        s->drained = false;
+    }
+}
+
+static void return_all(struct outcome *o)
+{
+    /* the last one first, so that the queue's order stays */
+    struct entry *reversed = NULL;
+    while (o->slot->entries) {
+        struct entry *e = o->slot->entries;
+        o->slot->entries = e->next;
+        e->next = reversed;
+        reversed = e;
+    }
+    while (reversed) {
+        struct entry *e = reversed;
+        reversed = e->next;
+        window_return(&o->sink->window, e, o->now);
+    }
+}
+
+static void delay_entry(struct outcome *o, struct entry *e, uint32_t base_ms, uint32_t at_least_ms)
+{
+    struct mono due = delay_until(o->sink, base_ms, e->refusals, at_least_ms, o->now);
+    if (e->refusals < 16) {
+        e->refusals++;
+    }
+    window_delay(&o->sink->window, e, due);
+}
+
+static void finish_transient(struct outcome *o, const struct dynamodb_answer *a)
+{
+    struct ddb_sink *s = o->sink;
+    s->failures++;
+    note_trouble(s, a, o->now);
+    return_all(o);
+    ddb_hold(s, o->now);
+}
+
+static void on_unprocessed(void *ctx, struct bytes sensor, struct bytes time)
+{
+    struct outcome *o = ctx;
+    char text[24];
+    long long ms;
+    char extra;
+    snprintf(text, sizeof(text), "%.*s", (int)(time.len < sizeof(text) ? time.len : 0), (const char *)time.data);
+    struct entry *e =
+        sscanf(text, "%20lld%c", &ms, &extra) == 1 ? window_find_sent(o->slot->entries, sensor, ms) : NULL;
+    if (!e) {
+        o->unknown = true;
+    } else if (!e->unprocessed) {
+        e->unprocessed = true;
+        o->unprocessed++;
+    }
+}
+
+static void finish_ok(struct outcome *o, const struct dynamodb_answer *a)
+{
+    struct ddb_sink *s = o->sink;
+    struct ddb_slot *slot = o->slot;
+    enum err e = dynamodb_unprocessed(&s->layout, a->body, on_unprocessed, o);
+    if (e || o->unknown) {
+        struct dynamodb_answer strange = {
+            .status = a->status, .type = "malformed", .text = "the answer makes no sense"};
+        finish_transient(o, &strange);
+        return;
+    }
+    size_t stored = slot->count - o->unprocessed;
+    pace_result(&slot->table->pace, stored, o->unprocessed, o->now);
+    if (o->unprocessed) {
+        note_refused(slot->table, o->unprocessed, "UnprocessedItems", o->now);
+    }
+    while (slot->entries) {
+        struct entry *entry = slot->entries;
+        slot->entries = entry->next;
+        if (entry->unprocessed) {
+            delay_entry(o, entry, UNPROCESSED_BASE_MS, 0);
+        } else {
+            window_done(&s->window, entry, on_stored, s, o->now);
+        }
+    }
+    if (stored) {
+        s->poison_row = 0;
+    }
+    note_success(s, slot->table);
+}
+
+static void finish_throttled(struct outcome *o, const struct dynamodb_answer *a)
+{
+    pace_result(&o->slot->table->pace, 0, o->slot->count, o->now);
+    note_refused(o->slot->table, o->slot->count, a->type, o->now);
+    while (o->slot->entries) {
+        struct entry *e = o->slot->entries;
+        o->slot->entries = e->next;
+        delay_entry(o, e, THROTTLED_BASE_MS, a->retry_after_ms);
+    }
+}
+
+static void finish_configuration(struct outcome *o, const struct dynamodb_answer *a)
+{
+    struct table *t = o->slot->table;
+    t->broken = true;
+    t->hold = mono_add_ms(o->now, backoff_next_ms(&t->mistake) + 1000);
+    if (strcmp(t->told, a->text) != 0) {
+        snprintf(t->told, sizeof(t->told), "%s", a->text);
+        log_emit(&log_refused, "table=%s type=%s status=%d text=\"%s\"", t->name, a->type, a->status, a->text);
+    }
+    return_all(o);
+}
+
+/* One item alone is refused: it is poison, unless that has happened to many in a row. */
+static void finish_poison(struct outcome *o, const struct dynamodb_answer *a)
+{
+    struct ddb_sink *s = o->sink;
+    struct entry *e = o->slot->entries;
+    char reason[512];
+    if (s->poison_row >= POISON_ROW_MAX) {
+        finish_configuration(o, a);
+        return;
+    }
+    o->slot->entries = NULL;
+    snprintf(reason, sizeof(reason), "DynamoDB refused it: %s: %s", a->type, a->text);
+    if (!ddb_reject(s, &e->record, reason)) {
+        window_delay(&s->window, e, mono_add_ms(o->now, ASIDE_AGAIN_MS));
+        return;
+    }
+    s->poison_row++;
+    window_done(&s->window, e, on_set_aside, s, o->now);
+}
+
+/* A batch is refused for something in it: its halves are tried apart. */
+static void finish_invalid(struct outcome *o, const struct dynamodb_answer *a)
+{
+    struct ddb_slot *slot = o->slot;
+    if (slot->count == 1) {
+        finish_poison(o, a);
+        return;
+    }
+    size_t half = slot->count / 2;
+    struct entry *first = slot->entries;
+    struct entry *last = first;
+    for (size_t i = 1; i < half; i++) {
+        last = last->next;
+    }
+    struct entry *second = last->next;
+    last->next = NULL;
+    slot->entries = NULL;
+    window_suspect(&o->sink->window, slot->table, first, half, o->now);
+    window_suspect(&o->sink->window, slot->table, second, slot->count - half, o->now);
+}
+
+static void on_answer(void *ctx, const struct dynamodb_answer *a)
+{
+    struct ddb_slot *slot = ctx;
+    struct ddb_sink *s = slot->sink;
+    struct outcome o = {.sink = s, .slot = slot, .now = mono_now()};
+    slot->request = NULL;
+    s->in_flight--;
+    switch (a->outcome) {
+    case DYNAMODB_OK:
+        finish_ok(&o, a);
+        break;
+    case DYNAMODB_THROTTLED:
+        finish_throttled(&o, a);
+        break;
+    case DYNAMODB_TRANSIENT:
+    case DYNAMODB_CREDENTIALS:
+        finish_transient(&o, a);
+        break;
+    case DYNAMODB_CLOCK:
+        return_all(&o);
+        break;
+    case DYNAMODB_INVALID:
+        finish_invalid(&o, a);
+        break;
+    case DYNAMODB_CONFIGURATION:
+        finish_configuration(&o, a);
+        break;
+    }
+    slot->table = NULL;
+    ddb_work(s);
+}
+
+/* Requests. */
+
+static enum err build_body(struct ddb_slot *slot)
+{
+    struct buffer *body = &slot->body;
+    buffer_clear(body);
+    enum err e = dynamodb_batch_begin(body, bytes_str(slot->table->name));
+    for (struct entry *entry = slot->entries; entry && !e; entry = entry->next) {
+        e = dynamodb_batch_add(body, entry->item, entry == slot->entries);
+    }
+    return e ? e : dynamodb_batch_end(body);
+}
+
+static void count_sent(struct ddb_slot *slot)
+{
+    struct sink_stats *stats = slot->sink->host.stats;
+    metric_add(&stats->sent, slot->count);
+    for (struct entry *e = slot->entries; e; e = e->next) {
+        if (e->sent_before) {
+            metric_add(&stats->retried, 1);
+        }
+    }
+}
+
+/* Sends what the slot holds; on an error everything goes back. */
+static bool send_slot(struct ddb_slot *slot, struct mono now)
+{
+    struct ddb_sink *s = slot->sink;
+    enum err e = build_body(slot);
+    uint32_t deadline = DEADLINE_MS + (uint32_t)(slot->body.len / DEADLINE_BYTES_PER_MS);
+    if (!e) {
+        e = dynamodb_call(s->dynamodb, "BatchWriteItem", buffer_bytes(&slot->body), deadline, on_answer, slot,
+                          &slot->request);
+    }
+    if (!e) {
+        s->in_flight++;
+        count_sent(slot);
+        return true;
+    }
+    struct outcome o = {.sink = s, .slot = slot, .now = now};
+    return_all(&o);
+    slot->table = NULL;
+    if (e == E_AGAIN) {
+        s->no_credentials = true;
+    } else {
+        struct dynamodb_answer local = {.status = 0};
+        snprintf(local.type, sizeof(local.type), "%s", err_name(e));
+        note_trouble(s, &local, now);
+        ddb_hold(s, now);
+    }
+    return false;
+}
+
+/* May this table send now? *at: when, if only time is missing. */
+static bool table_is_due(const struct ddb_sink *s, const struct table *t, struct mono now, struct mono *at)
+{
+    bool full = t->ready.count >= DYNAMODB_BATCH_MAX || t->ready.bytes >= DDB_BATCH_BYTES;
+    *at = MONO_NEVER;
+    if ((t->ready.count == 0 && !t->groups) || (t->broken && t->in_flight > 0)) {
+        return false;
+    }
+    struct mono due = t->hold;
+    if (!full && !t->groups && !s->stopping) {
+        struct mono linger = mono_add_ms(t->ready_since, DDB_LINGER_MS);
+        due = due.ns > linger.ns ? due : linger;
+    }
+    size_t n = t->groups ? t->groups->count : t->ready.count < DYNAMODB_BATCH_MAX ? t->ready.count : DYNAMODB_BATCH_MAX;
+    struct mono paced = pace_ready(&t->pace, n, now);
+    due = due.ns > paced.ns ? due : paced;
+    *at = due;
+    return mono_reached(now, due);
+}
+
+static struct table *next_table(struct ddb_sink *s, struct mono now)
+{
+    for (struct table *t = s->window.tables; t; t = t->next) {
+        struct mono at;
+        if (table_is_due(s, t, now, &at)) {
+            return t;
+        }
+    }
+    return NULL;
+}
+
+bool ddb_can_send(const struct ddb_sink *s)
+{
+    size_t allowed = s->failures >= ONE_AT_A_TIME ? 1 : s->connections;
+    return s->in_flight < allowed && !s->no_credentials && !s->paused && !s->stopping;
+}
+
+static struct ddb_slot *free_slot(struct ddb_sink *s)
+{
+    size_t i = 0;
+    while (s->slots[i].request) {
+        i++; /* one is free: fewer are in flight than there are */
+    }
+    return &s->slots[i];
+}
+
+bool ddb_dispatch(struct ddb_sink *s, struct mono now)
+{
+    bool sent = false;
+    while (ddb_can_send(s) && mono_reached(now, s->hold)) {
+        struct table *t = next_table(s, now);
+        if (!t) {
+            break;
+        }
+        struct ddb_slot *slot = free_slot(s);
+        window_rotate(&s->window, t);
+        slot->table = t;
+        /* while a table's items are refused, one alone tries */
+        slot->entries =
+            t->groups ? window_send_group(&s->window, t, &slot->count)
+                      : window_send(&s->window, t, t->broken ? 1 : DYNAMODB_BATCH_MAX, DDB_BATCH_BYTES, &slot->count);
+        pace_take(&t->pace, slot->count, now); /* it was seen to be due */
+        if (!send_slot(slot, now)) {
+            break;
+        }
+        sent = true;
+    }
+    return sent;
+}
+
+struct mono ddb_next_dispatch(const struct ddb_sink *s, struct mono now)
+{
+    struct mono next = MONO_NEVER;
+    for (struct table *t = s->window.tables; t; t = t->next) {
+        struct mono at;
+        table_is_due(s, t, now, &at);
+        next = mono_min(next, at);
+    }
+    return next.ns > s->hold.ns ? next : s->hold;
+}
+
+void ddb_cancel_all(struct ddb_sink *s)
+{
+    for (size_t i = 0; i < DDB_CONNECTIONS_MAX; i++) {
+        struct ddb_slot *slot = &s->slots[i];
+        if (slot->request) {
+            dynamodb_cancel(slot->request);
+            slot->request = NULL;
+            s->in_flight--;
+        }
+    }
+}

@@ -182,15 +182,10 @@ static void finish_transient(struct outcome *o, const struct dynamodb_answer *a)
     ddb_hold(s, o->now);
 }
 
-static void on_unprocessed(void *ctx, struct bytes sensor, struct bytes time)
+static void on_unprocessed(void *ctx, struct bytes sensor, int64_t timestamp_ms)
 {
     struct outcome *o = ctx;
-    char text[24];
-    long long ms;
-    char extra;
-    snprintf(text, sizeof(text), "%.*s", (int)(time.len < sizeof(text) ? time.len : 0), (const char *)time.data);
-    struct entry *e =
-        sscanf(text, "%20lld%c", &ms, &extra) == 1 ? window_find_sent(o->slot->entries, sensor, ms) : NULL;
+    struct entry *e = window_find_sent(o->slot->entries, sensor, timestamp_ms);
     if (!e) {
         o->unknown = true;
     } else if (!e->unprocessed) {

@@ -128,6 +128,24 @@ static bool has_host(const char *uri, const char *prefix)
     return strncmp(uri, prefix, len) == 0 && strchr(":/?", uri[len]) != NULL;
 }
 
+/* http://127.x.y.z */
+static bool is_loopback(const char *uri)
+{
+    static const char prefix[] = "http://127.";
+    if (strncmp(uri, prefix, sizeof(prefix) - 1) != 0) {
+        return false;
+    }
+    uri += sizeof(prefix) - 1;
+    for (int part = 0; part < 3; part++) {
+        size_t digits = strspn(uri, "0123456789");
+        if (digits < 1 || digits > 3 || (part < 2 && uri[digits] != '.')) {
+            return false;
+        }
+        uri += digits + (part < 2);
+    }
+    return strchr(":/?", *uri) != NULL;
+}
+
 bool container_uri_allowed(const char *uri)
 {
     static const char *const hosts[] = {
@@ -144,10 +162,7 @@ bool container_uri_allowed(const char *uri)
             return true;
         }
     }
-    unsigned a[3];
-    int end = 0;
-    return sscanf(uri, "http://127.%3u.%3u.%3u%n", &a[0], &a[1], &a[2], &end) == 3 && end > 0 &&
-           strchr(":/?", uri[end]) != NULL;
+    return is_loopback(uri);
 }
 
 /* The token for the Authorization header: a file's content goes before the variable. */

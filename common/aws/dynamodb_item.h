@@ -51,10 +51,10 @@ MUST_CHECK enum err dynamodb_batch_end(struct buffer *out);
 #define DYNAMODB_BATCH_OVERHEAD 300u
 #define DYNAMODB_PUT_OVERHEAD 32u
 
-/* Calls fn for each item that an answer to BatchWriteItem hands back unprocessed. `sensor` and `time` (text of the value, S or N)
- * are valid during the call. E_MALFORMED: this is no such answer (nothing may be taken as written). */
+/* Calls fn for each item that an answer to BatchWriteItem hands back unprocessed; `sensor` is valid during the call.
+ * E_MALFORMED: this is no such answer (nothing may be taken as written). */
 MUST_CHECK enum err dynamodb_unprocessed(const struct dynamodb_layout *l, struct bytes body,
-                                         void (*fn)(void *ctx, struct bytes sensor, struct bytes time), void *ctx);
+                                         void (*fn)(void *ctx, struct bytes sensor, int64_t timestamp_ms), void *ctx);
 
 /* Body of a Query for one sensor's measurements, from_ms and to_ms included. `start_key`: from the page before, or empty. As S, times
  * are compared as text: right for all that have 13 digits (2001 to 2286). */

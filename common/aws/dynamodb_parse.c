@@ -84,11 +84,30 @@ static bool find_scalar(struct bytes item, const char *name, char type, struct b
     return true;
 }
 
+/* Decimal integer of up to 18 digits. */
+static bool read_integer(struct bytes text, int64_t *out)
+{
+    bool negative = text.len && text.data[0] == '-';
+    size_t i = negative ? 1 : 0;
+    int64_t value = 0;
+    if (i == text.len || text.len - i > 18) {
+        return false;
+    }
+    for (; i < text.len; i++) {
+        if (text.data[i] < '0' || text.data[i] > '9') {
+            return false;
+        }
+        value = value * 10 + (text.data[i] - '0');
+    }
+    *out = negative ? -value : value;
+    return true;
+}
+
 /* Unprocessed items. */
 
 struct unprocessed {
     const struct dynamodb_layout *layout;
-    void (*fn)(void *ctx, struct bytes sensor, struct bytes time);
+    void (*fn)(void *ctx, struct bytes sensor, int64_t timestamp_ms);
     void *ctx;
     struct buffer memory;
 };
@@ -101,14 +120,16 @@ static enum err on_request(void *ctx, const struct json_token *name, const struc
     struct json_token item;
     struct bytes sensor;
     struct bytes time;
+    int64_t timestamp_ms;
     struct buffer time_memory;
     buffer_init(&time_memory, KEY_TEXT_MAX);
     bool good = value->type == JSON_OBJECT && find_member(value->text, BYTES("PutRequest"), JSON_OBJECT, &put) &&
                 find_member(put.text, BYTES("Item"), JSON_OBJECT, &item) &&
                 find_scalar(item.text, u->layout->sensor_key, 'S', &u->memory, &sensor) &&
-                find_scalar(item.text, u->layout->time_key, u->layout->time_type, &time_memory, &time);
+                find_scalar(item.text, u->layout->time_key, u->layout->time_type, &time_memory, &time) &&
+                read_integer(time, &timestamp_ms);
     if (good) {
-        u->fn(u->ctx, sensor, time);
+        u->fn(u->ctx, sensor, timestamp_ms);
     }
     buffer_finish(&time_memory);
     return good ? E_OK : E_MALFORMED;
@@ -121,7 +142,7 @@ static enum err on_table(void *ctx, const struct json_token *name, const struct 
 }
 
 enum err dynamodb_unprocessed(const struct dynamodb_layout *l, struct bytes body,
-                              void (*fn)(void *ctx, struct bytes sensor, struct bytes time), void *ctx)
+                              void (*fn)(void *ctx, struct bytes sensor, int64_t timestamp_ms), void *ctx)
 {
     struct unprocessed u = {.layout = l, .fn = fn, .ctx = ctx};
     struct json_token whole;
@@ -147,25 +168,6 @@ struct items {
     struct buffer time;
     struct buffer message;
 };
-
-/* Decimal integer of up to 18 digits. */
-static bool read_integer(struct bytes text, int64_t *out)
-{
-    bool negative = text.len && text.data[0] == '-';
-    size_t i = negative ? 1 : 0;
-    int64_t value = 0;
-    if (i == text.len || text.len - i > 18) {
-        return false;
-    }
-    for (; i < text.len; i++) {
-        if (text.data[i] < '0' || text.data[i] > '9') {
-            return false;
-        }
-        value = value * 10 + (text.data[i] - '0');
-    }
-    *out = negative ? -value : value;
-    return true;
-}
 
 static bool is_expired(struct items *s, struct bytes item)
 {

@@ -24,42 +24,43 @@ struct uplink_config {
     uint64_t status_interval_ms;
 };
 
-/* Rows for `struct uplink_config member` in `type`. */
-#define UPLINK_OPTION_ROWS(type, member)                                                                               \
+/* Rows for `struct uplink_config member` in struct `config_type`. */
+#define UPLINK_OPTION_ROWS(config_type, member)                                                                        \
     {.name = "broker",                                                                                                 \
      .type = OPTION_HOSTPORT,                                                                                          \
-     .offset = offsetof(type, member.broker),                                                                          \
+     .offset = offsetof(config_type, member.broker),                                                                   \
      .max = 1883,                                                                                                      \
      .initial = "127.0.0.1:1883",                                                                                      \
      .text = "The MQTT broker to publish to."},                                                                        \
         {.name = "broker_username",                                                                                    \
          .type = OPTION_STRING,                                                                                        \
-         .offset = offsetof(type, member.username),                                                                    \
+         .offset = offsetof(config_type, member.username),                                                             \
          .text = "User name at the broker."},                                                                          \
         {.name = "broker_password",                                                                                    \
          .type = OPTION_STRING,                                                                                        \
-         .offset = offsetof(type, member.password),                                                                    \
+         .offset = offsetof(config_type, member.password),                                                             \
          .text = "Password at the broker."},                                                                           \
         {.name = "broker_cafile",                                                                                      \
          .type = OPTION_PATH,                                                                                          \
-         .offset = offsetof(type, member.cafile),                                                                      \
+         .offset = offsetof(config_type, member.cafile),                                                               \
          .text = "PEM file with the CAs that may have signed the broker's certificate. This, or broker_certfile, "     \
                  "turns TLS on; without it the system's CAs are used."},                                               \
         {.name = "broker_certfile",                                                                                    \
          .type = OPTION_PATH,                                                                                          \
-         .offset = offsetof(type, member.certfile),                                                                    \
+         .offset = offsetof(config_type, member.certfile),                                                             \
          .text = "PEM file with our certificate for the broker. Turns TLS on."},                                       \
         {.name = "broker_keyfile",                                                                                     \
          .type = OPTION_PATH,                                                                                          \
-         .offset = offsetof(type, member.keyfile),                                                                     \
+         .offset = offsetof(config_type, member.keyfile),                                                              \
          .text = "PEM file with the key of broker_certfile."},                                                         \
         {.name = "status_topic",                                                                                       \
          .type = OPTION_STRING,                                                                                        \
-         .offset = offsetof(type, member.status_topic),                                                                \
+         .offset = offsetof(config_type, member.status_topic),                                                         \
          .text = "Topic of the retained status (JSON); its will says offline. Not set: no status."},                   \
     {                                                                                                                  \
-        .name = "status_interval", .type = OPTION_DURATION, .offset = offsetof(type, member.status_interval_ms),       \
-        .min = 100, .max = 86400000, .initial = "10s", .text = "How often the status is published."                    \
+        .name = "status_interval", .type = OPTION_DURATION,                                                            \
+        .offset = offsetof(config_type, member.status_interval_ms), .min = 100, .max = 86400000, .initial = "10s",     \
+        .text = "How often the status is published."                                                                   \
     }
 
 /* What the rows cannot check: E_INVALID with a text that names the option. */

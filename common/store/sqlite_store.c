@@ -6,7 +6,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -63,7 +62,7 @@ struct sqlite_store {
     char *expire_at; /* name of the sensor that expiry has seen last; "" = none */
     uint32_t busy_ms;
     struct mono busy_until;
-    atomic_bool cancelled;
+    const atomic_bool *cancel;
     int wal_pages; /* after the last commit */
     int wal_wait_at;
 };
@@ -77,7 +76,7 @@ static int on_busy(void *ctx, int tries)
     if (tries == 0) {
         s->busy_until = mono_add_ms(now, s->busy_ms);
     }
-    if (atomic_load(&s->cancelled) || mono_reached(now, s->busy_until)) {
+    if ((s->cancel && atomic_load(s->cancel)) || mono_reached(now, s->busy_until)) {
         return 0;
     }
     long ms = tries < BUSY_STEP_MS ? tries + 1 : BUSY_STEP_MS;
@@ -198,6 +197,7 @@ enum err sqlite_store_open(const struct sqlite_store_options *options, struct sq
     s->path = path;
     s->expire_at = expire_at;
     s->busy_ms = options->busy_ms;
+    s->cancel = options->cancel;
     s->wal_wait_at = WAL_PAGES_HELD;
     int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE;
     int code = sqlite3_open_v2(path, &s->db, flags, NULL);
@@ -228,11 +228,6 @@ void sqlite_store_close(struct sqlite_store *s)
     free(s->expire_at);
     free(s->path);
     free(s);
-}
-
-void sqlite_store_cancel(struct sqlite_store *s)
-{
-    atomic_store(&s->cancelled, true);
 }
 
 /* --- batches --- */

@@ -15,6 +15,8 @@
 #include "store/measurement.h"
 #include "store/sqlite_error.h"
 
+#include <stdatomic.h>
+
 /* Larger ones are refused row by row. 2048 bytes is what a DynamoDB key takes as well. */
 #define SQLITE_STORE_SENSOR_MAX 2048u
 #define SQLITE_STORE_MESSAGE_MAX (16u << 20)
@@ -22,8 +24,9 @@
 struct sqlite_store;
 
 struct sqlite_store_options {
-    const char *path; /* created if missing; its directory must be there */
-    uint32_t busy_ms; /* longest wait for a lock */
+    const char *path;          /* created if missing; its directory must be there */
+    uint32_t busy_ms;          /* longest wait for a lock */
+    const atomic_bool *cancel; /* true: no more waiting for locks, for a quick end; outlives the store; NULL = never */
 };
 
 /* E_INVALID: no file name (":memory:", a directory); E_NOT_FOUND: no such directory; E_ACCESS; E_READ_ONLY; E_MALFORMED: not
@@ -53,8 +56,5 @@ void sqlite_store_rollback(struct sqlite_store *s);
  * begins anew. Not while a batch is open. */
 MUST_CHECK enum err sqlite_store_expire(struct sqlite_store *s, int64_t before_ms, uint32_t max_rows, uint32_t *deleted,
                                         bool *done, struct sqlite_error *error);
-
-/* From now on no call waits for locks: for a quick end. Any thread, at any time while the store is open. */
-void sqlite_store_cancel(struct sqlite_store *s);
 
 #endif

@@ -87,7 +87,7 @@ void world_remount_read_only(struct world *w)
 
 enum err world_open(struct world *w)
 {
-    struct sqlite_store_options options = {.path = w->path, .busy_ms = 100};
+    struct sqlite_store_options options = {.path = w->path, .busy_ms = 100, .cancel = &w->cancel};
     return sqlite_store_open(&options, &w->store, &w->error);
 }
 

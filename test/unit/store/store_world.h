@@ -12,6 +12,7 @@ struct world {
     char path[80];
     struct sqlite_store *store; /* NULL = closed */
     struct sqlite_error error;
+    atomic_bool cancel;
     bool mounted;
 };
 

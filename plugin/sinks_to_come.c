@@ -7,4 +7,3 @@ static bool never(const struct plugin_options *o)
 }
 
 const struct sink_type sink_iotcore_type = {.name = "iotcore", .id = SINK_IOTCORE, .wanted = never};
-const struct sink_type sink_sqlite_type = {.name = "sqlite", .id = SINK_SQLITE, .wanted = never};

@@ -18,7 +18,7 @@ enum { WAL_PAGES = 1000, WAL_PAGES_HELD = 16 * WAL_PAGES };
 /* Longest sleep between two tries for a lock. */
 enum { BUSY_STEP_MS = 20 };
 
-LOG_POINT(log_wal_held, "sqlite.wal_held", LOG_WARNING,
+LOG_POINT(log_wal_held, "sqlite.wal-held", LOG_WARNING,
           "a reader keeps the write-ahead log from being emptied: it grows until the reader is done");
 
 enum statement {

@@ -24,7 +24,7 @@ def main():
         if path.startswith(("sensors/", "docker/")):
             continue
         if path.split("/")[-1] not in named:
-            print(f"warning: {path}: no CMakeLists.txt names it")
+            findings.append(f"{path}: no CMakeLists.txt names it")
     tree.finish(findings, "build files")
 
 

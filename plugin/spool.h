@@ -49,8 +49,8 @@ MUST_CHECK enum err spool_open(const struct spool_options *o, struct spool **out
  * SIGBUS on its thread (plugin/map_guard.h). */
 MUST_CHECK enum err spool_start(struct spool *s, uv_loop_t *loop, void (*wake)(void *ctx, enum sink_id), void *ctx);
 
-/* Stops maintenance; on_stopped once nothing of it runs any more. Loop thread, while the broker's thread does not append (it
- * waits for the end of the loop). */
+/* Stops maintenance; on_stopped once nothing of it runs any more (at once if it was never started). Loop thread, while the
+ * broker's thread does not append (it waits for the end of the loop). */
 void spool_stop(struct spool *s, void (*on_stopped)(void *ctx), void *ctx);
 
 /* Writes the cursors, syncs (as configured), unmaps, unlocks, frees. After the loop has ended. NULL is allowed. */

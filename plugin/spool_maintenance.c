@@ -401,7 +401,10 @@ static void on_closed(uv_handle_t *handle)
 
 void spool_stop(struct spool *s, void (*on_stopped)(void *ctx), void *ctx)
 {
-    atomic_store(&s->running, false);
+    if (!atomic_exchange(&s->running, false)) {
+        on_stopped(ctx);
+        return;
+    }
     s->stopping = true;
     s->on_stopped = on_stopped;
     s->stopped_ctx = ctx;

@@ -1,6 +1,6 @@
 #include "net/client.h"
 
-#include "net/cmocka_all.h"
+#include "unit.h"
 
 #include <stdio.h>
 

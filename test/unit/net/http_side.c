@@ -1,6 +1,6 @@
 #include "net/http_side.h"
 
-#include "net/cmocka_all.h"
+#include "unit.h"
 
 #include <signal.h>
 #include <stdio.h>

@@ -1,5 +1,5 @@
-#include "net/cmocka_all.h"
 #include "net/http_side.h"
+#include "unit.h"
 
 #include <microhttpd.h>
 #include <stdatomic.h>

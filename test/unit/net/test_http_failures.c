@@ -1,7 +1,7 @@
-#include "net/cmocka_all.h"
 #include "net/http_side.h"
 #include "net/peer.h"
 #include "net/pki.h"
+#include "unit.h"
 
 #include <openssl/err.h>
 #include <stdio.h>

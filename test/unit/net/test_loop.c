@@ -1,6 +1,6 @@
 #define _GNU_SOURCE /* pthread_getname_np */
-#include "net/cmocka_all.h"
 #include "net/loop.h"
+#include "unit.h"
 
 #include <pthread.h>
 #include <signal.h>

@@ -236,7 +236,7 @@ static enum err decode_body(struct bytes body, struct mqttsn_packet *out)
         out->suback.topic_id = get_u16(p + 1);
         out->suback.msg_id = get_u16(p + 3);
         out->suback.code = p[5];
-        return E_OK;
+        return out->suback.qos > 2 ? E_MALFORMED : E_OK;
     default:
         return decode_connection(body, out);
     }

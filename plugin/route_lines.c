@@ -122,19 +122,21 @@ enum err topic_route_parse(struct bytes text, struct topic_route *out, struct op
     return E_OK;
 }
 
-static const char *quoted(const char *s)
+static enum err print_word(const char *word, struct buffer *out)
 {
-    return *s ? s : "\"\"";
+    enum err e = buffer_append_byte(out, ' ');
+    return e ? e : option_print_word(bytes_str(word), out);
 }
 
 enum err topic_route_print(const struct topic_route *r, struct buffer *out)
 {
-    enum err e = buffer_appendf(out, "%s %s %u", quoted(r->filter), direction_words[r->direction], r->qos);
+    enum err e = option_print_word(bytes_str(r->filter), out);
+    e = e ? e : buffer_appendf(out, " %s %u", direction_words[r->direction], r->qos);
     if (!e && (*r->local_prefix || *r->remote_prefix)) {
-        e = buffer_appendf(out, " %s", quoted(r->local_prefix));
+        e = print_word(r->local_prefix, out);
     }
     if (!e && *r->remote_prefix) {
-        e = buffer_appendf(out, " %s", r->remote_prefix);
+        e = print_word(r->remote_prefix, out);
     }
     return e;
 }
@@ -172,7 +174,8 @@ enum err store_route_parse(struct bytes text, struct store_route *out, struct op
 
 enum err store_route_print(const struct store_route *r, struct buffer *out)
 {
-    enum err e = buffer_appendf(out, "%s ", r->filter);
+    enum err e = option_print_word(bytes_str(r->filter), out);
+    e = e ? e : buffer_append_byte(out, ' ');
     size_t start = out->len;
     e = e ? e : measurement_mapping_print(&r->mapping, out);
     if (!e && out->len == start) {

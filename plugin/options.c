@@ -184,7 +184,7 @@ static const struct option_row rows[] = {
      .type = OPTION_UINT,
      AT(iot_max_inflight),
      .min = 1,
-     .max = 4096,
+     .max = 8192,
      .initial = "100",
      .arg = "N",
      .text = "Unacknowledged publishes per connection, and never above the server's Receive Maximum."},

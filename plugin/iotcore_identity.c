@@ -1,0 +1,54 @@
+#include "plugin/iotcore_identity.h"
+
+#include "plugin/iotcore_limits.h"
+
+#include <stdio.h>
+
+enum { IDENTITY_FILE_MAX = 1 << 20 };
+
+/* Of the first IDENTITY_FILE_MAX bytes; a file that cannot be read changes nothing. */
+static uint64_t hash_file(const char *path, uint64_t seed)
+{
+    uint64_t hash = seed;
+    uint8_t piece[4096];
+    FILE *f = path ? fopen(path, "re") : NULL;
+    size_t n = f ? fread(piece, 1, sizeof(piece), f) : 0;
+    for (size_t total = 0; n > 0 && total < IDENTITY_FILE_MAX; total += n) {
+        hash = bytes_hash(bytes_make(piece, n), hash);
+        n = fread(piece, 1, sizeof(piece), f);
+    }
+    if (f) {
+        fclose(f);
+    }
+    return hash;
+}
+
+uint64_t iotcore_identity_hash(const struct plugin_options *o)
+{
+    return hash_file(o->iot_cafile, hash_file(o->iot_keyfile, hash_file(o->iot_certfile, 1)));
+}
+
+/* The option whose file the text is about. */
+static const char *option_of(const struct plugin_options *o, const char *text)
+{
+    if (o->iot_cafile && strstr(text, o->iot_cafile)) {
+        return "iot_cafile";
+    }
+    bool key = o->iot_keyfile && strstr(text, o->iot_keyfile);
+    return key && !(o->iot_certfile && strstr(text, o->iot_certfile)) ? "iot_keyfile" : "iot_certfile";
+}
+
+enum err iotcore_tls_create(const struct plugin_options *o, uint16_t port, struct tls_context **out,
+                            char error[static 256])
+{
+    const struct tls_options options = {.certfile = o->iot_certfile,
+                                        .keyfile = o->iot_keyfile,
+                                        .cafile = o->iot_cafile,
+                                        .alpn = port == IOTCORE_ALPN_PORT ? IOTCORE_ALPN : NULL};
+    struct tls_error why = {""};
+    enum err err = tls_client_create(&options, out, &why);
+    if (err != E_OK) {
+        snprintf(error, 256, "option %s: %.220s", option_of(o, why.text), why.text);
+    }
+    return err;
+}

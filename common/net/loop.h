@@ -1,5 +1,5 @@
 /* The loop thread: a uv loop on a thread of its own with all signals blocked. Programs that have no other work
- * run the same loop on their main thread (loop_run). The uv loop's data pointer belongs to net/. */
+ * run the same loop on their main thread (loop_run). */
 #ifndef NET_LOOP_H
 #define NET_LOOP_H
 

@@ -1,5 +1,6 @@
 #include "net/turn.h"
 
+#include <pthread.h>
 #include <stdlib.h>
 
 #define PASSES_MAX 8           /* over the list, before the loop gets to poll again */
@@ -7,6 +8,7 @@
 #define SPARE_SIZE_MAX 131072u /* larger ones are freed */
 
 struct turn {
+    struct turn *next; /* links all turns of the process */
     uv_loop_t *loop;
     uv_prepare_t before_poll;
     uv_check_t after_poll;
@@ -26,6 +28,40 @@ struct turn {
     uint8_t read_space[TURN_READ_SIZE];
     uint8_t plain_space[TURN_READ_SIZE];
 };
+
+/* Found by loop, and not by the loop's data pointer, which is its owner's. */
+static struct turn *turns; /* links through turn.next */
+static pthread_mutex_t turns_lock = PTHREAD_MUTEX_INITIALIZER;
+
+static struct turn *find(const uv_loop_t *loop)
+{
+    pthread_mutex_lock(&turns_lock);
+    struct turn *t = turns;
+    while (t && t->loop != loop) {
+        t = t->next;
+    }
+    pthread_mutex_unlock(&turns_lock);
+    return t;
+}
+
+static void enlist(struct turn *t)
+{
+    pthread_mutex_lock(&turns_lock);
+    t->next = turns;
+    turns = t;
+    pthread_mutex_unlock(&turns_lock);
+}
+
+static void delist(struct turn *t)
+{
+    pthread_mutex_lock(&turns_lock);
+    struct turn **link = &turns;
+    while (*link != t) {
+        link = &(*link)->next;
+    }
+    *link = t->next;
+    pthread_mutex_unlock(&turns_lock);
+}
 
 static void run_items(struct turn *t)
 {
@@ -63,7 +99,7 @@ static void on_not_done(uv_idle_t *handle)
 
 enum err turn_get(uv_loop_t *loop, struct turn **out)
 {
-    struct turn *t = loop->data;
+    struct turn *t = find(loop);
     if (!t) {
         t = calloc(1, sizeof(*t));
         if (!t) {
@@ -82,7 +118,7 @@ enum err turn_get(uv_loop_t *loop, struct turn **out)
         uv_check_start(&t->after_poll, on_after_poll);
         uv_unref((uv_handle_t *)&t->before_poll);
         uv_unref((uv_handle_t *)&t->after_poll);
-        loop->data = t;
+        enlist(t);
     }
     t->refs++;
     *out = t;
@@ -107,7 +143,7 @@ void turn_put(struct turn *t)
     if (--t->refs > 0) {
         return;
     }
-    t->loop->data = NULL;
+    delist(t);
     uv_close((uv_handle_t *)&t->before_poll, on_handle_closed);
     uv_close((uv_handle_t *)&t->after_poll, on_handle_closed);
     uv_close((uv_handle_t *)&t->not_done, on_handle_closed);

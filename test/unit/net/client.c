@@ -61,6 +61,7 @@ static void start_guard(struct client *c, unsigned ms)
 void client_init(struct client *c)
 {
     memset(c, 0, sizeof(*c));
+    c->loop.data = c; /* the owner's: uv_loop_init leaves it, and so must we */
     assert_int_equal(uv_loop_init(&c->loop), 0);
     uv_timer_init(&c->loop, &c->guard);
     buffer_init(&c->data, (size_t)256 * 1024 * 1024);
@@ -75,6 +76,7 @@ void client_finish(struct client *c)
     uv_close((uv_handle_t *)&c->guard, NULL);
     uv_run(&c->loop, UV_RUN_DEFAULT);
     assert_int_equal(uv_loop_close(&c->loop), 0);
+    assert_ptr_equal(c->loop.data, c);
     buffer_finish(&c->data);
 }
 

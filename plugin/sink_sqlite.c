@@ -8,8 +8,7 @@
 
 #include "base/backoff.h"
 #include "base/log.h"
-#include "plugin/map_guard.h"
-#include "plugin/sqlite_batch.h"
+#include "plugin/sqlite_job.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,8 +21,6 @@ LOG_POINT(log_unusable, "sqlite.unusable", LOG_ERROR,
 LOG_POINT(log_recovered, "sqlite.recovered", LOG_NOTICE, "the local store can be written again");
 LOG_POINT(log_expired, "sqlite.expired", LOG_DEBUG, "old rows were deleted");
 
-/* Wait for the lock of another program within a job; that blocks one thread of the pool. */
-#define BUSY_MS 1000u
 /* A record that comes alone waits this long for others, and a stream of them is committed once per interval. */
 #define LINGER_MS 10u
 #define COMMIT_INTERVAL_MS 1000u
@@ -31,39 +28,19 @@ LOG_POINT(log_expired, "sqlite.expired", LOG_DEBUG, "old rows were deleted");
 #define RETRY_BASE_MS 500u
 #define RETRY_CAP_MS 30000u
 #define PROBE_MS 60000u
-/* Retention: a look at least this often, at most that often, and rows in one step. */
+/* Old rows are looked for every tenth of the retention, within these. */
 #define EXPIRE_MIN_MS 1000u
 #define EXPIRE_MAX_MS 60000u
-#define EXPIRE_ROWS 2000u
 
 static const struct mono at_once = {0};
-
-enum job {
-    JOB_NONE,
-    JOB_STORE,  /* writes the batch */
-    JOB_EXPIRE, /* deletes some old rows */
-    JOB_PROBE,  /* looks whether the file can be opened */
-    JOB_CLOSE,
-};
 
 struct sqlite_sink {
     struct sink base;
     struct sink_host host;
-    char *path;
     uint64_t retention_ms; /* 0 = keep */
-
-    /* Owned by the pool while a job runs, by the loop's thread otherwise. */
-    enum job job;               /* written by the loop's thread only */
-    struct sqlite_store *store; /* NULL = to be opened */
-    struct sqlite_batch batch;
-    int64_t expire_before_ms;
-    uint32_t expired;
-    bool expire_done;
-    enum err result;
-    struct sqlite_error error;
-
-    /* The loop's thread. */
+    struct sqlite_job job;
     uv_work_t work;
+
     uv_timer_t timer;      /* the next of the times below */
     struct mono commit_at; /* MONO_NEVER: nothing waits, wake will come */
     struct mono expire_at;
@@ -78,7 +55,6 @@ struct sqlite_sink {
 
     bool stopping;
     struct mono stop_at;
-    atomic_bool cancel; /* no job waits for locks any more */
     void (*on_stopped)(void *ctx);
     void *stop_ctx;
 };
@@ -90,55 +66,10 @@ static struct sqlite_sink *self(struct sink *base)
     return (struct sqlite_sink *)(void *)base;
 }
 
-/* --- jobs, on a thread of the pool --- */
-
-static enum err open_store(struct sqlite_sink *s)
+/* Errors that nobody but a person can do something about. */
+static bool needs_repair(enum err e)
 {
-    struct sqlite_store_options options = {.path = s->path, .busy_ms = BUSY_MS, .cancel = &s->cancel};
-    enum err e = s->store ? E_OK : sqlite_store_open(&options, &s->store, &s->error);
-    return e;
-}
-
-/* Errors after which the open file is as good as before. */
-static bool keeps_file(enum err e)
-{
-    return e == E_OK || e == E_BUSY || e == E_NO_SPACE || e == E_NOMEM;
-}
-
-static enum err perform(struct sqlite_sink *s)
-{
-    enum err e = open_store(s);
-    if (e != E_OK) {
-        return e;
-    }
-    switch (s->job) {
-    case JOB_STORE:
-        return sqlite_batch_write(&s->batch, s->store, &s->error);
-    case JOB_EXPIRE:
-        return sqlite_store_expire(s->store, s->expire_before_ms, EXPIRE_ROWS, &s->expired, &s->expire_done, &s->error);
-    case JOB_PROBE:
-        e = sqlite_store_begin(s->store, &s->error);
-        if (e == E_OK) {
-            sqlite_store_rollback(s->store);
-        }
-        return e;
-    case JOB_NONE:
-    case JOB_CLOSE:
-        break;
-    }
-    return E_OK;
-}
-
-static void run_job(uv_work_t *work)
-{
-    struct sqlite_sink *s = work->data;
-    /* The batch reads from the spool's mappings. */
-    map_guard_unblock();
-    s->result = s->job == JOB_CLOSE ? E_CLOSED : perform(s);
-    if (!keeps_file(s->result)) {
-        sqlite_store_close(s->store);
-        s->store = NULL;
-    }
+    return e == E_CORRUPT || e == E_MALFORMED || e == E_VERSION;
 }
 
 /* --- states --- */
@@ -148,7 +79,7 @@ static void show_state(struct sqlite_sink *s)
     enum sink_state state = SINK_RUNNING;
     if (s->paused) {
         state = SINK_PAUSED;
-    } else if (s->failed == E_CORRUPT || s->failed == E_MALFORMED || s->failed == E_VERSION) {
+    } else if (needs_repair(s->failed)) {
         state = SINK_FAILED;
     } else if (s->failed != E_OK) {
         state = SINK_WAITING;
@@ -159,7 +90,7 @@ static void show_state(struct sqlite_sink *s)
 static void enter_waiting(struct sqlite_sink *s, enum err e, const char *reason)
 {
     struct mono now = mono_now();
-    bool repair = e == E_CORRUPT || e == E_MALFORMED || e == E_VERSION;
+    bool repair = needs_repair(e);
     uint32_t delay = repair ? PROBE_MS : backoff_next_ms(&s->backoff);
     bool news = s->failed != e;
     if (s->failed == E_OK) {
@@ -181,7 +112,7 @@ static void leave_waiting(struct sqlite_sink *s)
     }
     s->failed = E_OK;
     backoff_reset(&s->backoff);
-    log_emit(&log_recovered, "file=%s after_ms=%llu", s->path,
+    log_emit(&log_recovered, "file=%s after_ms=%llu", s->job.path,
              (unsigned long long)mono_ms_until(s->failed_at, mono_now()));
     show_state(s);
 }
@@ -198,7 +129,7 @@ static void note_latency(struct sqlite_sink *s, int64_t sum_ms, uint64_t count)
 /* Every record of the batch is stored or has its reason. */
 static void confirm_batch(struct sqlite_sink *s)
 {
-    struct sqlite_batch *b = &s->batch;
+    struct sqlite_batch *b = &s->job.batch;
     int64_t now_ms = wall_now().ms;
     int64_t latency_ms = 0;
     uint64_t stored = 0;
@@ -233,11 +164,11 @@ static void confirm_batch(struct sqlite_sink *s)
 
 static void end_expiry(struct sqlite_sink *s)
 {
-    if (s->expired > 0) {
-        log_emit(&log_expired, "rows=%u", s->expired);
+    if (s->job.expired > 0) {
+        log_emit(&log_expired, "rows=%u", s->job.expired);
     }
     leave_waiting(s);
-    if (s->expire_done && s->expire_at.ns != MONO_NEVER.ns) {
+    if (s->job.expire_done && s->expire_at.ns != MONO_NEVER.ns) {
         uint64_t interval = s->retention_ms / 10;
         interval = interval < EXPIRE_MIN_MS ? EXPIRE_MIN_MS : interval;
         s->expire_at = mono_add_ms(mono_now(), interval < EXPIRE_MAX_MS ? interval : EXPIRE_MAX_MS);
@@ -247,9 +178,9 @@ static void end_expiry(struct sqlite_sink *s)
 /* Nothing of the batch is stored: all of it comes again. */
 static void forget_batch(struct sqlite_sink *s)
 {
-    if (s->batch.count > 0) {
+    if (s->job.batch.count > 0) {
         cursor_rewind(s->host.cursor);
-        sqlite_batch_clear(&s->batch);
+        sqlite_batch_clear(&s->job.batch);
         s->commit_at = at_once;
     }
 }
@@ -260,8 +191,7 @@ static void on_timer_closed(uv_handle_t *handle)
     void (*on_stopped)(void *ctx) = s->on_stopped;
     void *ctx = s->stop_ctx;
     metric_set(&s->host.stats->state, SINK_STOPPED);
-    sqlite_batch_finish(&s->batch);
-    free(s->path);
+    sqlite_job_finish(&s->job);
     free(s);
     on_stopped(ctx);
 }
@@ -269,19 +199,19 @@ static void on_timer_closed(uv_handle_t *handle)
 static void on_job_done(uv_work_t *work, int status)
 {
     struct sqlite_sink *s = work->data;
-    enum job job = s->job;
+    enum sqlite_job_kind kind = s->job.kind;
     (void)status; /* jobs are never cancelled in the queue */
-    s->job = JOB_NONE;
-    if (job == JOB_CLOSE) {
+    s->job.kind = SQLITE_JOB_NONE;
+    if (kind == SQLITE_JOB_CLOSE) {
         uv_close((uv_handle_t *)&s->timer, on_timer_closed);
         return;
     }
-    if (s->result != E_OK) {
+    if (s->job.result != E_OK) {
         forget_batch(s);
-        enter_waiting(s, s->result, s->error.text);
-    } else if (job == JOB_STORE) {
+        enter_waiting(s, s->job.result, s->job.error.text);
+    } else if (kind == SQLITE_JOB_STORE) {
         confirm_batch(s);
-    } else if (job == JOB_EXPIRE) {
+    } else if (kind == SQLITE_JOB_EXPIRE) {
         end_expiry(s);
     } else {
         leave_waiting(s);
@@ -291,19 +221,25 @@ static void on_job_done(uv_work_t *work, int status)
 
 /* --- what to do next --- */
 
-static void start_job(struct sqlite_sink *s, enum job job)
+static void on_pool(uv_work_t *work)
 {
-    s->job = job;
-    s->expired_last = job == JOB_EXPIRE;
+    struct sqlite_sink *s = work->data;
+    sqlite_job_run(&s->job);
+}
+
+static void start_job(struct sqlite_sink *s, enum sqlite_job_kind kind)
+{
+    s->job.kind = kind;
+    s->expired_last = kind == SQLITE_JOB_EXPIRE;
     s->work.data = s;
     /* Fails only without a work function. */
-    uv_queue_work(s->host.loop, &s->work, run_job, on_job_done);
+    (void)uv_queue_work(s->host.loop, &s->work, on_pool, on_job_done);
 }
 
 /* Takes what the cursor has and writes it. False: nothing is there. */
 static bool start_batch(struct sqlite_sink *s)
 {
-    struct sqlite_batch *b = &s->batch;
+    struct sqlite_batch *b = &s->job.batch;
     struct record r;
     enum err e = E_OK;
     uint64_t repeated = 0;
@@ -320,7 +256,7 @@ static bool start_batch(struct sqlite_sink *s)
     metric_add(&s->host.stats->sent, b->count);
     metric_add(&s->host.stats->retried, repeated);
     s->started = mono_now();
-    start_job(s, JOB_STORE);
+    start_job(s, SQLITE_JOB_STORE);
     return true;
 }
 
@@ -329,8 +265,8 @@ static bool start_expiry(struct sqlite_sink *s, struct mono now)
     if (!mono_reached(now, s->expire_at)) {
         return false;
     }
-    s->expire_before_ms = wall_now().ms - (int64_t)s->retention_ms;
-    start_job(s, JOB_EXPIRE);
+    s->job.expire_before_ms = wall_now().ms - (int64_t)s->retention_ms;
+    start_job(s, SQLITE_JOB_EXPIRE);
     return true;
 }
 
@@ -338,7 +274,7 @@ static void on_timer(uv_timer_t *timer)
 {
     struct sqlite_sink *s = timer->data;
     if (s->stopping && mono_reached(mono_now(), s->stop_at)) {
-        atomic_store(&s->cancel, true);
+        atomic_store(&s->job.cancel, true);
     }
     service(s);
 }
@@ -368,7 +304,7 @@ static bool start_due(struct sqlite_sink *s, struct mono now)
         return true;
     }
     if (s->failed != E_OK) {
-        start_job(s, JOB_PROBE);
+        start_job(s, SQLITE_JOB_PROBE);
         return true;
     }
     return false;
@@ -377,17 +313,17 @@ static bool start_due(struct sqlite_sink *s, struct mono now)
 static void service(struct sqlite_sink *s)
 {
     struct mono now = mono_now();
-    if (s->job != JOB_NONE) {
-        arm(s, now, s->stopping && !atomic_load(&s->cancel) ? s->stop_at : MONO_NEVER);
+    if (s->job.kind != SQLITE_JOB_NONE) {
+        arm(s, now, s->stopping && !atomic_load(&s->job.cancel) ? s->stop_at : MONO_NEVER);
         return;
     }
     if (s->stopping) {
         bool drains = !s->paused && mono_reached(now, s->retry_at) && !mono_reached(now, s->stop_at);
         if (!drains || !start_batch(s)) {
-            atomic_store(&s->cancel, true);
-            start_job(s, JOB_CLOSE);
+            atomic_store(&s->job.cancel, true);
+            start_job(s, SQLITE_JOB_CLOSE);
         }
-        arm(s, now, s->job == JOB_STORE ? s->stop_at : MONO_NEVER);
+        arm(s, now, s->job.kind == SQLITE_JOB_STORE ? s->stop_at : MONO_NEVER);
         return;
     }
     if (s->paused || start_due(s, now)) {
@@ -468,10 +404,7 @@ static enum err create(const struct sink_host *host, const struct plugin_options
                        char error[static 256])
 {
     struct sqlite_sink *s = calloc(1, sizeof(*s));
-    if (!s || sqlite_batch_init(&s->batch) != E_OK || !(s->path = strdup(o->sqlite_file))) {
-        if (s) {
-            sqlite_batch_finish(&s->batch);
-        }
+    if (!s || sqlite_job_init(&s->job, o->sqlite_file) != E_OK) {
         free(s);
         snprintf(error, 256, "option sqlite_file: no memory");
         return E_NOMEM;
@@ -480,19 +413,18 @@ static enum err create(const struct sink_host *host, const struct plugin_options
     s->host = *host;
     backoff_init(&s->backoff, RETRY_BASE_MS, RETRY_CAP_MS, random_seed());
     set_retention(s, o->sqlite_retention);
-    enum err e = open_store(s);
+    enum err e = sqlite_job_open(&s->job);
     if (is_mistake(e)) {
-        snprintf(error, 256, "option sqlite_file: %.230s", s->error.text);
-        sqlite_batch_finish(&s->batch);
-        free(s->path);
+        snprintf(error, 256, "option sqlite_file: %.230s", s->job.error.text);
+        sqlite_job_finish(&s->job);
         free(s);
         return e;
     }
     if (e == E_OK) {
-        log_emit(&log_opened, "file=%s", s->path);
+        log_emit(&log_opened, "file=%s", s->job.path);
         show_state(s);
     } else {
-        enter_waiting(s, e, s->error.text);
+        enter_waiting(s, e, s->job.error.text);
     }
     uv_timer_init(host->loop, &s->timer);
     s->timer.data = s;

@@ -101,7 +101,8 @@ enum err sqlite_schema_exec(sqlite3 *db, const char *sql, const char *path, stru
     }
     enum err e = sqlite_schema_error(db, code, path, "statement failed", error);
     if (!sqlite3_get_autocommit(db)) {
-        sqlite3_exec(db, "ROLLBACK", NULL, NULL, NULL);
+        /* Whatever it says: there is no transaction any more. */
+        (void)sqlite3_exec(db, "ROLLBACK", NULL, NULL, NULL);
     }
     return e;
 }

@@ -1,8 +1,5 @@
-#include "store/sqlite_store.h"
-
 #include "base/log.h"
-#include "store/sensor_tally.h"
-#include "store/sqlite_schema.h"
+#include "store/sqlite_store_internal.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -15,31 +12,20 @@
  * waited for, so that it starts again from its beginning. */
 enum { WAL_PAGES = 1000, WAL_PAGES_HELD = 16 * WAL_PAGES };
 
+/* Longest name that expiry can take up: nobody but others writes one that long. */
+enum { SENSOR_NAME_MAX = 1 << 20 };
+
 /* Longest sleep between two tries for a lock. */
 enum { BUSY_STEP_MS = 20 };
 
 LOG_POINT(log_wal_held, "sqlite.wal-held", LOG_WARNING,
           "a reader keeps the write-ahead log from being emptied: it grows until the reader is done");
 
-enum statement {
-    SQL_BEGIN,
-    SQL_INSERT,
-    SQL_REPLACE,
-    SQL_COUNT,
-    SQL_COMMIT,
-    SQL_EXPIRE_SENSOR,
-    SQL_EXPIRE_UNTIL,
-    SQL_EXPIRE_ROWS,
-    SQL_EXPIRE_COUNT,
-    SQL_EXPIRE_EMPTY,
-    SQL_COUNT_ /* number of statements */
-};
-
 static const char *const statement_text[SQL_COUNT_] = {
     [SQL_BEGIN] = "BEGIN IMMEDIATE",
     [SQL_INSERT] = "INSERT OR IGNORE INTO measurement(sensor, timestamp, topic, message) VALUES(?1, ?2, ?3, ?4)",
     [SQL_REPLACE] = "UPDATE measurement SET topic = ?3, message = ?4 WHERE sensor = ?1 AND timestamp = ?2",
-    [SQL_COUNT] =
+    [SQL_TALLY] =
         "INSERT INTO sensor(sensor, first, last, count) VALUES(?1, ?2, ?3, ?4)"
         " ON CONFLICT(sensor) DO UPDATE SET first = min(first, excluded.first), last = max(last, excluded.last),"
         " count = count + excluded.count",
@@ -51,20 +37,7 @@ static const char *const statement_text[SQL_COUNT_] = {
     [SQL_EXPIRE_COUNT] = "UPDATE sensor SET count = max(0, count - ?2), first = coalesce("
                          "(SELECT min(timestamp) FROM measurement WHERE sensor = ?1), 9223372036854775807)"
                          " WHERE sensor = ?1",
-    [SQL_EXPIRE_EMPTY] = "DELETE FROM sensor WHERE sensor = ?1 AND first = 9223372036854775807",
-};
-
-struct sqlite_store {
-    sqlite3 *db;
-    sqlite3_stmt *statements[SQL_COUNT_];
-    struct sensor_tallies tallies; /* of the open batch */
-    char *path;
-    char *expire_at; /* name of the sensor that expiry has seen last; "" = none */
-    uint32_t busy_ms;
-    struct mono busy_until;
-    const atomic_bool *cancel;
-    int wal_pages; /* after the last commit */
-    int wal_wait_at;
+    [SQL_EXPIRE_EMPTY] = "DELETE FROM sensor WHERE sensor = ?1 AND first = ?2",
 };
 
 /* --- opening and closing --- */
@@ -187,15 +160,13 @@ enum err sqlite_store_open(const struct sqlite_store_options *options, struct sq
     }
     struct sqlite_store *s = calloc(1, sizeof(*s));
     char *path = s ? strdup(options->path) : NULL;
-    char *expire_at = path ? strdup("") : NULL;
-    if (!expire_at) {
-        free(path);
+    if (!path) {
         free(s);
         snprintf(error->text, sizeof(error->text), "%.200s: no memory", options->path);
         return E_NOMEM;
     }
     s->path = path;
-    s->expire_at = expire_at;
+    buffer_init(&s->expire_at, SENSOR_NAME_MAX);
     s->busy_ms = options->busy_ms;
     s->cancel = options->cancel;
     s->wal_wait_at = WAL_PAGES_HELD;
@@ -225,24 +196,22 @@ void sqlite_store_close(struct sqlite_store *s)
     }
     sqlite3_close(s->db);
     sensor_tallies_finish(&s->tallies);
-    free(s->expire_at);
+    buffer_finish(&s->expire_at);
     free(s->path);
     free(s);
 }
 
 /* --- batches --- */
 
-/* Runs a statement that gives no rows. Bindings stay. */
-static int run(struct sqlite_store *s, enum statement which)
+int sqlite_store_run(struct sqlite_store *s, enum sqlite_statement which)
 {
     int code = sqlite3_step(s->statements[which]);
     int reset = sqlite3_reset(s->statements[which]);
     return code == SQLITE_DONE ? reset : code;
 }
 
-static int bind_text(sqlite3_stmt *statement, int position, struct bytes text)
+int sqlite_store_bind_text(sqlite3_stmt *statement, int position, struct bytes text)
 {
-    /* Borrowed: every statement is stepped and reset before the bytes go. An empty text is no NULL. */
     return sqlite3_bind_text64(statement, position, text.len ? (const char *)text.data : "", text.len, SQLITE_STATIC,
                                SQLITE_UTF8);
 }
@@ -259,8 +228,7 @@ static enum err check_moved(struct sqlite_store *s, struct sqlite_error *error)
     return E_NOT_FOUND;
 }
 
-/* Ends the batch after an error. */
-static enum err fail(struct sqlite_store *s, int code, const char *what, struct sqlite_error *error)
+enum err sqlite_store_fail(struct sqlite_store *s, int code, const char *what, struct sqlite_error *error)
 {
     enum err e = sqlite_schema_error(s->db, code, s->path, what, error);
     sqlite_store_rollback(s);
@@ -271,7 +239,8 @@ void sqlite_store_rollback(struct sqlite_store *s)
 {
     sensor_tallies_clear(&s->tallies);
     if (!sqlite3_get_autocommit(s->db)) {
-        sqlite3_exec(s->db, "ROLLBACK", NULL, NULL, NULL);
+        /* Whatever it says: there is no transaction any more. */
+        (void)sqlite3_exec(s->db, "ROLLBACK", NULL, NULL, NULL);
     }
 }
 
@@ -281,8 +250,8 @@ enum err sqlite_store_begin(struct sqlite_store *s, struct sqlite_error *error)
     if (e != E_OK) {
         return e;
     }
-    int code = run(s, SQL_BEGIN);
-    return code == SQLITE_OK ? E_OK : fail(s, code, "cannot begin", error);
+    int code = sqlite_store_run(s, SQL_BEGIN);
+    return code == SQLITE_OK ? E_OK : sqlite_store_fail(s, code, "cannot begin", error);
 }
 
 static bool is_row_error(int code)
@@ -309,20 +278,20 @@ static enum err check_row(const struct measurement *m, struct sqlite_error *erro
     return E_OK;
 }
 
-static int put_row(struct sqlite_store *s, enum statement which, const struct measurement *m, struct bytes topic)
+static int put_row(struct sqlite_store *s, enum sqlite_statement which, const struct measurement *m, struct bytes topic)
 {
     sqlite3_stmt *statement = s->statements[which];
-    int code = bind_text(statement, 1, m->sensor);
+    int code = sqlite_store_bind_text(statement, 1, m->sensor);
     if (code == SQLITE_OK) {
         code = sqlite3_bind_int64(statement, 2, m->timestamp_ms);
     }
     if (code == SQLITE_OK) {
-        code = bind_text(statement, 3, topic);
+        code = sqlite_store_bind_text(statement, 3, topic);
     }
     if (code == SQLITE_OK) {
-        code = bind_text(statement, 4, m->message);
+        code = sqlite_store_bind_text(statement, 4, m->message);
     }
-    return code == SQLITE_OK ? run(s, which) : code;
+    return code == SQLITE_OK ? sqlite_store_run(s, which) : code;
 }
 
 enum err sqlite_store_put(struct sqlite_store *s, const struct measurement *m, struct bytes topic,
@@ -341,7 +310,7 @@ enum err sqlite_store_put(struct sqlite_store *s, const struct measurement *m, s
         return sqlite_schema_error(s->db, code, s->path, "row refused", error);
     }
     if (code != SQLITE_OK) {
-        return fail(s, code, "cannot insert", error);
+        return sqlite_store_fail(s, code, "cannot insert", error);
     }
     if (added) {
         e = sensor_tallies_add(&s->tallies, m->sensor, m->timestamp_ms);
@@ -356,8 +325,8 @@ enum err sqlite_store_put(struct sqlite_store *s, const struct measurement *m, s
 /* Brings table sensor up to date. */
 static int put_tally(struct sqlite_store *s, const struct sensor_tally *t)
 {
-    sqlite3_stmt *statement = s->statements[SQL_COUNT];
-    int code = bind_text(statement, 1, t->sensor);
+    sqlite3_stmt *statement = s->statements[SQL_TALLY];
+    int code = sqlite_store_bind_text(statement, 1, t->sensor);
     if (code == SQLITE_OK) {
         code = sqlite3_bind_int64(statement, 2, t->first);
     }
@@ -367,11 +336,10 @@ static int put_tally(struct sqlite_store *s, const struct sensor_tally *t)
     if (code == SQLITE_OK) {
         code = sqlite3_bind_int64(statement, 4, (int64_t)t->count);
     }
-    return code == SQLITE_OK ? run(s, SQL_COUNT) : code;
+    return code == SQLITE_OK ? sqlite_store_run(s, SQL_TALLY) : code;
 }
 
-/* Copies the write-ahead log into the file when it has grown. A failure is no loss, and shows at the next commit. */
-static void checkpoint(struct sqlite_store *s)
+void sqlite_store_checkpoint(struct sqlite_store *s)
 {
     int left = 0;
     int done = 0;
@@ -398,112 +366,15 @@ enum err sqlite_store_commit(struct sqlite_store *s, struct sqlite_error *error)
         }
     }
     if (code == SQLITE_OK) {
-        code = run(s, SQL_COMMIT);
+        code = sqlite_store_run(s, SQL_COMMIT);
     }
     if (code != SQLITE_OK) {
-        return fail(s, code, "cannot commit", error);
+        return sqlite_store_fail(s, code, "cannot commit", error);
     }
     sensor_tallies_clear(&s->tallies);
     enum err e = check_moved(s, error);
     if (e == E_OK) {
-        checkpoint(s);
+        sqlite_store_checkpoint(s);
     }
     return e;
-}
-
-/* --- expiry --- */
-
-/* The first column of the first row as a number (*number) or text (*text, owned). SQLITE_DONE: no row. */
-static int query(struct sqlite_store *s, enum statement which, int64_t *number, char **text)
-{
-    sqlite3_stmt *statement = s->statements[which];
-    int code = sqlite3_step(statement);
-    if (code == SQLITE_ROW && number) {
-        *number = sqlite3_column_int64(statement, 0);
-    } else if (code == SQLITE_ROW) {
-        const char *value = (const char *)sqlite3_column_text(statement, 0);
-        *text = value ? strdup(value) : NULL;
-        code = *text ? SQLITE_ROW : SQLITE_NOMEM;
-    }
-    int reset = sqlite3_reset(statement);
-    return code == SQLITE_ROW || code == SQLITE_DONE ? code : reset;
-}
-
-/* The current sensor if it still has old rows, or the next that has. SQLITE_DONE: there is none. */
-static int next_sensor(struct sqlite_store *s, int64_t before_ms)
-{
-    sqlite3_stmt *statement = s->statements[SQL_EXPIRE_SENSOR];
-    char *next = NULL;
-    sqlite3_bind_text(statement, 1, s->expire_at, -1, SQLITE_STATIC);
-    sqlite3_bind_int64(statement, 2, before_ms);
-    int code = query(s, SQL_EXPIRE_SENSOR, NULL, &next);
-    if (code == SQLITE_ROW) {
-        free(s->expire_at);
-        s->expire_at = next;
-    }
-    return code;
-}
-
-/* Deletes up to `max` rows of the current sensor. */
-static int expire_rows(struct sqlite_store *s, int64_t before_ms, uint32_t max, uint32_t *deleted)
-{
-    int64_t until = before_ms;
-    sqlite3_stmt *statement = s->statements[SQL_EXPIRE_UNTIL];
-    sqlite3_bind_text(statement, 1, s->expire_at, -1, SQLITE_STATIC);
-    sqlite3_bind_int64(statement, 2, before_ms);
-    sqlite3_bind_int64(statement, 3, max);
-    int code = query(s, SQL_EXPIRE_UNTIL, &until, NULL);
-    if (code != SQLITE_ROW && code != SQLITE_DONE) {
-        return code;
-    }
-    statement = s->statements[SQL_EXPIRE_ROWS];
-    sqlite3_bind_text(statement, 1, s->expire_at, -1, SQLITE_STATIC);
-    sqlite3_bind_int64(statement, 2, until);
-    code = run(s, SQL_EXPIRE_ROWS);
-    if (code != SQLITE_OK) {
-        return code;
-    }
-    int rows = sqlite3_changes(s->db);
-    *deleted += (uint32_t)rows;
-    statement = s->statements[SQL_EXPIRE_COUNT];
-    sqlite3_bind_text(statement, 1, s->expire_at, -1, SQLITE_STATIC);
-    sqlite3_bind_int64(statement, 2, rows);
-    code = run(s, SQL_EXPIRE_COUNT);
-    if (code != SQLITE_OK) {
-        return code;
-    }
-    sqlite3_bind_text(s->statements[SQL_EXPIRE_EMPTY], 1, s->expire_at, -1, SQLITE_STATIC);
-    return run(s, SQL_EXPIRE_EMPTY);
-}
-
-enum err sqlite_store_expire(struct sqlite_store *s, int64_t before_ms, uint32_t max_rows, uint32_t *deleted,
-                             bool *done, struct sqlite_error *error)
-{
-    uint32_t count = 0;
-    enum err e = sqlite_store_begin(s, error);
-    if (e != E_OK) {
-        return e;
-    }
-    int code = SQLITE_ROW;
-    while (count < max_rows && (code = next_sensor(s, before_ms)) == SQLITE_ROW) {
-        code = expire_rows(s, before_ms, max_rows - count, &count);
-        if (code != SQLITE_OK) {
-            break;
-        }
-    }
-    bool end = code == SQLITE_DONE;
-    if (end) {
-        s->expire_at[0] = 0;
-        code = SQLITE_OK;
-    }
-    if (code == SQLITE_OK) {
-        code = run(s, SQL_COMMIT);
-    }
-    if (code != SQLITE_OK) {
-        return fail(s, code, "cannot delete old rows", error);
-    }
-    checkpoint(s);
-    *deleted = count;
-    *done = end;
-    return E_OK;
 }

@@ -235,7 +235,7 @@ static void test_no_permission(void **state)
     }
     enum err missing = world_open(w);
     struct sqlite_error error = w->error;
-    seteuid(getuid());
+    assert_int_equal(seteuid(getuid()), 0);
     assert_int_equal(chmod(w->dir, 0755), 0);
     assert_int_equal(missing, E_ACCESS);
     assert_non_null(strstr(error.text, "Permission denied"));
@@ -247,7 +247,7 @@ static void test_no_permission(void **state)
     }
     enum err read_only = world_open(w);
     error = w->error;
-    seteuid(getuid());
+    assert_int_equal(seteuid(getuid()), 0);
     assert_int_equal(read_only, E_ACCESS);
     assert_non_null(strstr(error.text, "no permission to write"));
 }

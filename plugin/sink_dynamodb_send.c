@@ -50,7 +50,7 @@ static bool is_told(struct ddb_episode *t, const char *what)
     if (t->told_count == DDB_TOLD_MAX) {
         return true;
     }
-    snprintf(t->told[t->told_count++], sizeof(t->told[0]), "%s", what);
+    snprintf(t->told[t->told_count++], sizeof(t->told[0]), "%.*s", (int)sizeof(t->told[0]) - 1, what);
     return false;
 }
 

@@ -82,7 +82,8 @@ static enum err read_topic_words(const struct topic_words *w, struct topic_route
         option_error_set(error, "QoS is '%.*s' instead of 0, 1 or 2", (int)w->qos.len, (const char *)w->qos.data);
         return E_INVALID;
     }
-    r->qos = (uint8_t)(qos > 1 ? 1 : qos); /* IoT Core has no QoS 2 (AWS IoT Core message broker limits) */
+    r->qos_lowered = qos > 1; /* AWS IoT Core message broker and protocol limits: no QoS 2 */
+    r->qos = (uint8_t)(qos > 1 ? 1 : qos);
     enum err e = check_prefix(w->local, "local", error);
     if (!e) {
         e = check_prefix(w->remote, "remote", error);

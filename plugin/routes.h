@@ -19,7 +19,8 @@ enum route_direction { ROUTE_OUT, ROUTE_IN, ROUTE_BOTH };
 struct topic_route {
     char *filter;
     enum route_direction direction;
-    uint8_t qos; /* towards AWS, and of the subscription for in: 0, 1 (2 is taken as 1, said once in the log) */
+    uint8_t qos;      /* towards AWS, and of the subscription for in: 0 or 1, because IoT Core knows no other */
+    bool qos_lowered; /* the line said 2 */
     char *local_prefix;
     char *remote_prefix;
 };

@@ -232,6 +232,7 @@ static void test_qos_2_becomes_1(void **state)
     (void)state;
     struct topic_route r = topic_line("a out 2");
     assert_int_equal(r.qos, 1);
+    assert_true(r.qos_lowered);
     topic_route_finish(&r);
 }
 

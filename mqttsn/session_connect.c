@@ -26,6 +26,7 @@ static struct stored_will *make_will(const struct session_will *v)
                                   .payload_len = (uint32_t)v->payload.len,
                                   .qos = v->qos,
                                   .retain = v->retain};
+        /* A valid topic name is not empty. NOLINTNEXTLINE(clang-analyzer-core.NonNullParamChecker) */
         memcpy(w->bytes, v->topic.data, v->topic.len);
         if (v->payload.len > 0) {
             memcpy(w->bytes + v->topic.len, v->payload.data, v->payload.len);

@@ -89,8 +89,8 @@ static enum err open_folder(const char *dir, int *dir_fd, int *lock_fd, struct s
 
 enum err spool_attach(struct spool *s, struct spool_error *error)
 {
-    int dir_fd;
-    int lock_fd;
+    int dir_fd = -1;
+    int lock_fd = -1;
     enum err e = open_folder(s->dir, &dir_fd, &lock_fd, error);
     if (e != E_OK) {
         return e;

@@ -123,9 +123,12 @@ void dynamodb_close(struct dynamodb *d, void (*on_closed)(void *ctx), void *ctx)
     }
     d->on_closed = on_closed;
     d->closed_ctx = ctx;
-    while (d->first) {
-        dynamodb_cancel(d->first);
+    for (struct dynamodb_request *r = d->first, *next; r; r = next) {
+        next = r->next;
+        http_cancel(r->http);
+        free(r);
     }
+    d->first = NULL;
     http_client_close(d->http, on_http_closed, d);
 }
 

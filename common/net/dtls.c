@@ -44,7 +44,8 @@ static bool take_address(const struct sockaddr *from, union dtls_address *out)
 
 bool dtls_address_equal(const union dtls_address *a, const union dtls_address *b)
 {
-    return memcmp(a, b, sizeof(*a)) == 0; /* all that is not set is 0 */
+    /* All that is not set is 0. NOLINTNEXTLINE(bugprone-suspicious-memory-comparison) */
+    return memcmp(a, b, sizeof(*a)) == 0;
 }
 
 struct dtls_peer **dtls_bucket(struct dtls_server *s, const union dtls_address *address)

@@ -127,7 +127,7 @@ static enum err set_up(struct sqlite_store *s, struct sqlite_error *error)
                                   "PRAGMA cache_size = -8192;"
                                   "PRAGMA trusted_schema = OFF;";
     int keep = 1;
-    bool empty;
+    bool empty = false;
     sqlite3_extended_result_codes(s->db, 1);
     sqlite3_busy_handler(s->db, on_busy, s);
     sqlite3_file_control(s->db, "main", SQLITE_FCNTL_PERSIST_WAL, &keep);

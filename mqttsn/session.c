@@ -89,17 +89,21 @@ void session_supervise(struct session *s, struct mono now)
     s->supervise = ms > 0 ? mono_add_ms(now, ms) : MONO_NEVER;
 }
 
+void session_link_options(const struct session *s, struct session_link *out)
+{
+    *out = (struct session_link){
+        .clean_start = s->clean_start, .persistent = !s->clean, .has_will = s->will && !s->env->gateway_wills};
+    if (out->has_will) {
+        out->will = session_will_view(s->will);
+    }
+}
+
 void session_link_open(struct session *s, bool clean_start)
 {
-    struct session_will view;
-    struct session_link o = {.clean_start = clean_start, .persistent = !s->clean};
-    if (s->will && !s->env->gateway_wills) {
-        view = session_will_view(s->will);
-        o.will = &view;
-    }
+    s->clean_start = clean_start;
     s->link = LINK_OPENING;
     s->relink = MONO_NEVER;
-    s->env->ops->link_open(s->owner, &o);
+    s->env->ops->link_open(s->owner);
 }
 
 void session_link_close(struct session *s, bool with_will)

@@ -56,11 +56,12 @@ struct session_will {
     bool retain;
 };
 
-/* What the link is made with. Valid during the call. */
+/* What the link is to be made with. */
 struct session_link {
-    bool clean_start;                /* the broker forgets what it had of this client */
-    bool persistent;                 /* the broker keeps its session when the link ends */
-    const struct session_will *will; /* NULL = none */
+    bool clean_start; /* the broker forgets what it had of this client */
+    bool persistent;  /* the broker keeps its session when the link ends */
+    bool has_will;
+    struct session_will will;
 };
 
 struct session_message {
@@ -74,8 +75,9 @@ struct session_message {
 struct session_ops {
     /* To the device's current address. Borrowed during the call. */
     void (*send)(void *owner, const struct mqttsn_packet *p);
-    /* Makes the link; session_on_link_up or session_on_link_down follows, later. Called only while there is none. */
-    void (*link_open)(void *owner, const struct session_link *o);
+    /* Makes the link as session_link_options says; session_on_link_up or session_on_link_down follows, later. Called only
+     * while there is none. */
+    void (*link_open)(void *owner);
     /* Ends the link or the attempt; no link event follows. with_will: so that the broker publishes the will. */
     void (*link_close)(void *owner, bool with_will);
     /* session_on_published follows for QoS 1 and 2. E_FULL, E_AGAIN: not now. */
@@ -89,6 +91,7 @@ struct session_ops {
 
 /* Counters of all sessions, atomics because status may be read elsewhere. */
 struct session_metrics {
+    metric_value accepted;  /* CONNECT */
     metric_value received;  /* PUBLISH from devices taken */
     metric_value rejected;  /* refused with a return code */
     metric_value delivered; /* PUBLISH to devices done: sent (QoS 0) or acknowledged */
@@ -125,6 +128,9 @@ struct bytes session_client_id(const struct session *s); /* until session_destro
 enum session_state session_state(const struct session *s);
 /* Nothing left to keep: the owner may destroy it. */
 bool session_over(const struct session *s);
+/* How the link that link_open asked for is to be made. The will is borrowed until the next call to the session. May be called
+ * by functions of the table, and as late as when the link is really made. */
+void session_link_options(const struct session *s, struct session_link *out);
 /* When session_on_time must be called; MONO_NEVER. */
 struct mono session_deadline(const struct session *s);
 

@@ -47,9 +47,7 @@ static bool same_will(const struct stored_will *a, const struct stored_will *b)
 void session_refuse(struct session *s, uint8_t code)
 {
     struct mqttsn_packet p = {.type = MQTTSN_CONNACK, .connack = {.code = code}};
-    if (code != MQTTSN_ACCEPTED) {
-        metric_add(&s->env->metrics->rejected, 1);
-    }
+    metric_add(code == MQTTSN_ACCEPTED ? &s->env->metrics->accepted : &s->env->metrics->rejected, 1);
     session_send(s, &p);
 }
 

@@ -88,6 +88,7 @@ struct session {
     uint8_t will_reply; /* WILLTOPICRESP or WILLMSGRESP owed when the link is up again; 0 = none */
     bool clean;
     bool connect_clean; /* the flag of the CONNECT under way */
+    bool clean_start;   /* the link is made so that the broker forgets what it had */
     bool waking;        /* that CONNECT wakes a sleeping client */
     bool kept;          /* without clean: there is something to keep when offline */
     bool fresh;         /* CONNACK was sent, and nothing heard since: it may have been lost */

@@ -2,6 +2,7 @@
 #include "mqttsn/udp.h"
 
 #include "base/log.h"
+#include "net/turn.h"
 
 #include <errno.h>
 #include <netinet/in.h>
@@ -33,10 +34,9 @@ struct batch {
 };
 
 struct udp {
+    struct turn_item item; /* first member: sends what waits at the end of the turn */
+    struct turn *turn;
     uv_poll_t poll;
-    uv_check_t after_poll;
-    uv_prepare_t before_poll;
-    unsigned handles; /* not yet closed */
     int fd;
     bool pktinfo; /* the kernel tells the address that datagrams are sent to */
     bool blocked; /* the kernel takes no more: wait for writable */
@@ -164,9 +164,6 @@ static void on_poll(uv_poll_t *poll, int status, int events)
     if (status < 0 || events & UV_READABLE) {
         for (int i = 0; i < RECEIVE_ROUNDS && !u->closing && receive_batch(u) == BATCH; i++) {
         }
-        if (!u->closing && u->events->on_batch_end) {
-            u->events->on_batch_end(u->ctx);
-        }
     }
     if (!u->closing) {
         watch(u);
@@ -222,13 +219,16 @@ static bool send_batch(struct udp *u)
 
 void udp_flush(struct udp *u)
 {
+    if (u->closing) {
+        return;
+    }
     bool was_blocked = u->blocked;
     while (!u->blocked && u->first < u->count && send_batch(u)) {
     }
     if (u->first == u->count) {
         u->first = u->count = u->arena_used = 0;
     }
-    if (u->blocked && !was_blocked && !u->closing) {
+    if (u->blocked && !was_blocked) {
         watch(u);
     }
 }
@@ -261,6 +261,7 @@ void udp_commit(struct udp *u, const struct address *to, const struct address *f
     w->offset = u->arena_used;
     w->size = (uint32_t)size;
     u->arena_used += (uint32_t)size;
+    turn_add(u->turn, &u->item);
 }
 
 void udp_send(struct udp *u, const struct address *to, const struct address *from, struct bytes datagram)
@@ -272,14 +273,9 @@ void udp_send(struct udp *u, const struct address *to, const struct address *fro
     }
 }
 
-static void on_before_poll(uv_prepare_t *handle)
+static void on_turn_end(struct turn_item *item)
 {
-    udp_flush(handle->data);
-}
-
-static void on_after_poll(uv_check_t *handle)
-{
-    udp_flush(handle->data);
+    udp_flush((struct udp *)item);
 }
 
 /* --- life */
@@ -296,14 +292,19 @@ static void set_buffers(int fd, size_t size)
     }
 }
 
-static int join(int fd, const struct address *group, uint32_t ifindex)
+static int join(int fd, const struct address *group)
 {
-    struct group_req request = {.gr_interface = group->scope ? group->scope : ifindex};
+    struct group_req request = {.gr_interface = group->scope};
     struct sockaddr_storage sa;
     address_to_sockaddr(group, &sa);
     memcpy(&request.gr_group, &sa, sizeof(sa));
     int level = group->family == AF_INET ? IPPROTO_IP : IPPROTO_IPV6;
     return setsockopt(fd, level, MCAST_JOIN_GROUP, &request, sizeof(request));
+}
+
+enum err udp_join(struct udp *u, const struct address *group)
+{
+    return join(u->fd, group) == 0 || errno == EADDRINUSE ? E_OK : err_from_errno(errno);
 }
 
 /* The socket, bound; -1 and errno. *step says what went wrong. */
@@ -333,7 +334,7 @@ static int bound_socket(const struct udp_options *o, bool *pktinfo, const char *
     int result = bind(fd, (const struct sockaddr *)&sa, len);
     if (result == 0 && o->group.family != 0) {
         *step = "joining the group";
-        result = join(fd, &o->group, o->group_ifindex);
+        result = join(fd, &o->group);
     }
     if (result != 0) {
         int saved = errno;
@@ -344,19 +345,15 @@ static int bound_socket(const struct udp_options *o, bool *pktinfo, const char *
     return fd;
 }
 
-static void start(struct udp *u, uv_loop_t *loop)
+static void start(struct udp *u)
 {
     struct sockaddr_storage sa;
     socklen_t len = sizeof(sa);
     if (getsockname(u->fd, (struct sockaddr *)&sa, &len) == 0) {
         u->bound = address_from_sockaddr((const struct sockaddr *)&sa);
     }
-    uv_check_init(loop, &u->after_poll);
-    uv_prepare_init(loop, &u->before_poll);
-    u->poll.data = u->after_poll.data = u->before_poll.data = u;
-    u->handles = 3;
-    uv_check_start(&u->after_poll, on_after_poll);
-    uv_prepare_start(&u->before_poll, on_before_poll);
+    u->poll.data = u;
+    u->item.run = on_turn_end;
     watch(u);
 }
 
@@ -369,6 +366,11 @@ enum err udp_open(uv_loop_t *loop, const struct udp_options *o, const struct udp
     if (!u) {
         return E_NOMEM;
     }
+    enum err e = turn_get(loop, &u->turn);
+    if (e != E_OK) {
+        free(u);
+        return e;
+    }
     u->events = events;
     u->ctx = ctx;
     u->fd = bound_socket(o, &u->pktinfo, &step);
@@ -378,19 +380,29 @@ enum err udp_open(uv_loop_t *loop, const struct udp_options *o, const struct udp
         if (u->fd >= 0) {
             close(u->fd);
         }
+        turn_put(u->turn);
         free(u);
         return errnum == EADDRINUSE ? E_BUSY : err_from_errno(errnum);
     }
-    start(u, loop);
+    start(u);
     *out = u;
     return E_OK;
 }
 
-static void on_handle_closed(uv_handle_t *handle)
+static void free_at_turn_end(struct turn_item *item)
+{
+    struct udp *u = (struct udp *)item;
+    turn_put(u->turn);
+    free(u);
+}
+
+static void on_poll_closed(uv_handle_t *handle)
 {
     struct udp *u = handle->data;
-    if (--u->handles == 0) {
-        free(u);
+    if (u->item.waiting) {
+        u->item.run = free_at_turn_end;
+    } else {
+        free_at_turn_end(&u->item);
     }
 }
 
@@ -401,9 +413,7 @@ void udp_close(struct udp *u)
     }
     udp_flush(u);
     u->closing = true;
-    uv_close((uv_handle_t *)&u->poll, on_handle_closed);
-    uv_close((uv_handle_t *)&u->after_poll, on_handle_closed);
-    uv_close((uv_handle_t *)&u->before_poll, on_handle_closed);
+    uv_close((uv_handle_t *)&u->poll, on_poll_closed);
     close(u->fd);
     u->fd = -1;
 }

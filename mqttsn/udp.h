@@ -18,16 +18,13 @@ struct udp;
 struct udp_events {
     /* `to` is the address that it was sent to (port: ours; family 0 where that is not known). Valid during the call. */
     void (*on_datagram)(void *ctx, const struct address *from, const struct address *to, struct bytes datagram);
-    /* A batch has been handled: time to do what is best done once for many. May be NULL. */
-    void (*on_batch_end)(void *ctx);
 };
 
 struct udp_options {
     struct address bind;
-    size_t buffer_size;     /* asked of the kernel for both directions; 0 = leave */
-    bool shared;            /* SO_REUSEADDR: others on this host may bind it, too (multicast groups) */
-    struct address group;   /* multicast group to join, or family 0 */
-    uint32_t group_ifindex; /* on this interface; 0 = the system's choice */
+    size_t buffer_size;   /* asked of the kernel for both directions; 0 = leave */
+    bool shared;          /* SO_REUSEADDR: others on this host may bind it, too (multicast groups) */
+    struct address group; /* multicast group to join, or family 0 */
 };
 
 struct udp_stats {
@@ -38,8 +35,11 @@ struct udp_stats {
 /* `events` must outlive the socket. E_ACCESS, E_BUSY (address in use), ...; `error` says more. */
 MUST_CHECK enum err udp_open(uv_loop_t *loop, const struct udp_options *o, const struct udp_events *events, void *ctx,
                              struct udp **out, struct option_error *error);
-/* Sends what is waiting, closes; freed when libuv has let go. NULL is allowed. */
+/* Sends what is waiting, closes; frees itself when libuv has let go. NULL is allowed. */
 void udp_close(struct udp *u);
+
+/* Hears a multicast group, too. IPv6: on the interface of its scope; without one, and for IPv4, the system chooses. */
+MUST_CHECK enum err udp_join(struct udp *u, const struct address *group);
 
 /* The bound address, with the port that was chosen where 0 was asked for. */
 const struct address *udp_address(const struct udp *u);

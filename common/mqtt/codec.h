@@ -218,6 +218,8 @@ struct mqtt_subscription {
     bool no_local;            /* v5; not with a shared subscription */
     bool retain_as_published; /* v5 */
     uint8_t retain_handling;  /* v5: 0 send retained, 1 only if new, 2 none */
+    uint32_t
+        subscription_id; /* v5; for mqtt_session_subscribe, which takes it from the first filter of a packet; 0 = none */
 };
 
 /* Section 3.8. Encoding reads items[0..count); decoding sets `list` for mqtt_subscription_next, count, and items NULL. */

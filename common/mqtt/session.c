@@ -177,7 +177,10 @@ enum err mqtt_session_subscribe(struct mqtt_session *s, struct mono now, struct 
     if (err != E_OK) {
         return err;
     }
-    struct mqtt_subscribe p = {.packet_id = flight->id, .items = items, .count = count};
+    struct mqtt_subscribe p = {.packet_id = flight->id,
+                               .subscription_id = count > 0 ? items[0].subscription_id : 0,
+                               .items = items,
+                               .count = count};
     size_t before = out->len;
     err = check_sent(s, now, out, before, 0, mqtt_encode_subscribe(out, s->version, &p));
     if (err != E_OK) {

@@ -117,7 +117,7 @@ MUST_CHECK enum err mqtt_session_publish(struct mqtt_session *s, struct mono now
 /* Does the window have room? */
 bool mqtt_session_has_room(const struct mqtt_session *s);
 
-/* E_AGAIN: not open; E_INVALID: a filter is not valid; E_TOO_LARGE: over MQTT_FILTERS_MAX or the server's packet size. */
+/* All filters of one call have the Subscription Identifier of the first. E_AGAIN: not open; E_INVALID: a filter is not valid; E_TOO_LARGE: over MQTT_FILTERS_MAX or the server's packet size. */
 MUST_CHECK enum err mqtt_session_subscribe(struct mqtt_session *s, struct mono now, struct buffer *out,
                                            const struct mqtt_subscription *items, size_t count, uint64_t token);
 MUST_CHECK enum err mqtt_session_unsubscribe(struct mqtt_session *s, struct mono now, struct buffer *out,

@@ -1,6 +1,6 @@
 /* What the streams of one uv loop share: the buffers that they read into, and the list of streams that have work to do at the
- * end of this turn of the loop (before it polls, and after it has handled what the poll brought). Internal to net/.
- * All on the loop's thread. */
+ * end of this turn of the loop (before it polls, and after it has handled what the poll brought). For net/ itself, and
+ * turn_get, turn_put and turn_add for others with such work. All on the loop's thread. */
 #ifndef NET_TURN_H
 #define NET_TURN_H
 

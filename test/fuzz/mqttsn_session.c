@@ -59,11 +59,13 @@ static void on_send(void *owner, const struct mqttsn_packet *p)
             !mqttsn_topic_id_reserved(p->publish.topic.id));
 }
 
-static void on_link_open(void *owner, const struct session_link *o)
+static void on_link_open(void *owner)
 {
     struct world *w = owner;
+    struct session_link o;
     require(w->link == NONE);
-    require(!o->will || o->will->topic.len > 0);
+    session_link_options(w->session, &o);
+    require(!o.has_will || o.will.topic.len > 0);
     w->link = OPENING;
 }
 

@@ -416,11 +416,13 @@ static void test_subscribe(void **state)
 {
     (void)state;
     open_session(MQTT_V5);
-    const struct mqtt_subscription items[] = {{.filter = BYTES("a"), .qos = 1}, {.filter = BYTES("b/#")}};
+    const struct mqtt_subscription items[] = {{.filter = BYTES("a"), .qos = 1, .subscription_id = 7},
+                                              {.filter = BYTES("b/#")}};
     assert_int_equal(mqtt_session_subscribe(&session, now, &out, items, 2, 33), E_OK);
     struct mqtt_packet p;
     take_sent(&p);
     assert_int_equal(p.subscribe.count, 2);
+    assert_int_equal(p.subscribe.subscription_id, 7);
     struct mqtt_packet ack = {.type = MQTT_SUBACK, .suback = {.type = MQTT_SUBACK, .packet_id = p.subscribe.packet_id}};
     ack.suback.codes = BYTES("\x01\x87");
     assert_int_equal(receive(&ack), E_OK);

@@ -87,13 +87,15 @@ static void on_send(void *owner, const struct mqttsn_packet *p)
     note(r, "\n");
 }
 
-static void on_link_open(void *owner, const struct session_link *o)
+static void on_link_open(void *owner)
 {
     struct rig *r = owner;
-    note(r, "open%s%s", o->clean_start ? " clean" : "", o->persistent ? " keep" : "");
-    if (o->will) {
-        note(r, " will=%.*s/%.*s q%u%s", (int)o->will->topic.len, (const char *)o->will->topic.data,
-             (int)o->will->payload.len, (const char *)o->will->payload.data, o->will->qos, o->will->retain ? " r" : "");
+    struct session_link o;
+    session_link_options(r->session, &o);
+    note(r, "open%s%s", o.clean_start ? " clean" : "", o.persistent ? " keep" : "");
+    if (o.has_will) {
+        note(r, " will=%.*s/%.*s q%u%s", (int)o.will.topic.len, (const char *)o.will.topic.data,
+             (int)o.will.payload.len, (const char *)o.will.payload.data, o.will.qos, o.will.retain ? " r" : "");
     }
     note(r, "\n");
 }

@@ -10,7 +10,7 @@
  *   tick MILLISECONDS            TICK events every 10 ms for so long
  *   until PUBLISHED MILLISECONDS TICK events until the plugin has published so many messages; "until PUBLISHED"
  *   reload                       a RELOAD event; "reload CODE"
- *   cleanup                      "cleanup CODE", and "threads N" that are left: 1 if the plugin has joined all of its own
+ *   cleanup                      "cleanup CODE", and "threads N" that are left: one, and those of libuv's pool
  *
  * Everything that the plugin logs and publishes is printed as "log LEVEL TEXT" and "published TOPIC QOS RETAIN PAYLOAD". */
 #include "broker_api.h"

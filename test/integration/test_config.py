@@ -204,10 +204,13 @@ def test_key_not_readable_for_the_user(broker, pki, tmp_path):
     key = tmp_path / "hidden.key"
     key.write_bytes(identity.key.read_bytes())
     key.chmod(0o600)
+    spool = tmp_path / "spool"
+    spool.mkdir()
+    subprocess.run(["chown", "mosquitto:", spool], check=True)
     for source in (identity.cert, identity.ca):
         (tmp_path / source.name).write_bytes(source.read_bytes())
     b = broker(options=["iot_endpoint localhost:1", f"iot_certfile {tmp_path}/hidden.crt", f"iot_keyfile {key}",
-                        f"iot_cafile {tmp_path}/ca.crt", "topic # out 1", f"spool_dir {tmp_path}/spool"], user="mosquitto",
+                        f"iot_cafile {tmp_path}/ca.crt", "topic # out 1", f"spool_dir {spool}"], user="mosquitto",
                start=False)
     code, log = b.start_refused()
     assert code != 0 and "hidden.key" in log

@@ -310,11 +310,11 @@ def test_a_stopped_sink_holds_back_nobody(broker, away):
 
 
 def test_segments_go_when_all_have_confirmed(broker):
-    b = broker(options=["store #", "spool_max_size 2M"])
-    fill(b, 4000)
+    b = broker(options=["store #", "spool_max_size 8M"])
+    fill(b, 5000)
     b.wait_sys("sqlite/lag", "0", 30)
     b.wait_sys("spool/records", "0")
-    wait_until(lambda: len(b.spool.segments()) <= 3, 15, lambda: f"{b.spool.segments()}")
+    wait_until(lambda: len(b.spool.segments()) <= 2, 15, lambda: f"{b.spool.segments()}")
     assert b.sys("sqlite/dropped") == "0"
 
 

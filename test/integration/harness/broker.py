@@ -4,6 +4,7 @@ import os
 import pathlib
 import signal
 import subprocess
+import time
 
 from .files import SpoolDir, Store
 from .mqtt import Client
@@ -17,7 +18,7 @@ class Broker:
 
     conf       more lines of mosquitto.conf (behind the listener)
     plugin     path of mosquitto_aws.so, or None for a plain broker
-    options    the plugin's options, each "name value" without plugin_opt_. spool_dir (directory/spool), sys_interval (1s)
+    options    the plugin's options, each "name value" without plugin_opt_. spool_dir (directory/spool), sys_interval (200ms)
                and, with store lines, sqlite_file (directory/store.db) are added unless given
     sanitizer  harness.process.Sanitizer for a plugin of a sanitizer build
     verbose    log everything that happens to clients (-v)
@@ -65,7 +66,7 @@ class Broker:
                 and self.option("dynamodb_table") is None:
             options.append(f"sqlite_file {self.store.path}")
         if self.option("sys_interval") is None:
-            options.append("sys_interval 1s")
+            options.append("sys_interval 200ms")
         return [f"plugin {self.plugin}"] + [f"plugin_opt_{o}" for o in options]
 
     def write_config(self):
@@ -147,6 +148,13 @@ class Broker:
         """The value published under $SYS/broker/aws/NAME, as text."""
         with self.recorder(f"$SYS/broker/aws/{name}") as c:
             return c.wait_messages(1, timeout)[-1].payload.decode()
+
+    def wait_drained(self, sink="iotcore", timeout=30):
+        """Waits until nothing waits for this sink any more; not fooled by a value from before the last publishes."""
+        with self.recorder(f"$SYS/broker/aws/{sink}/lag") as c:
+            time.sleep(0.5)  # more than two intervals of the status
+            wait_until(lambda: c.messages and c.messages[-1].payload == b"0", timeout,
+                       lambda: f"{sink}/lag to be 0; it is {c.messages[-1].payload if c.messages else None}")
 
     def wait_sys(self, name, value, timeout=15):
         """Waits until $SYS/broker/aws/NAME says `value` (a text, or a function that judges the text)."""

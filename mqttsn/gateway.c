@@ -303,6 +303,7 @@ static enum err start_uplink(struct gateway *g)
                                            .client_id = bytes_str(g->uplink_id),
                                            .clean_start = true,
                                            .keepalive_s = 60,
+                                           .overrun_ok = true,
                                            .max_inflight = SHARED_INFLIGHT}};
     return uplink_create(g->loop, &o, c->aggregate ? &shared_uplink_events : &own_uplink_events, g, &g->uplink);
 }

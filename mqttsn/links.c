@@ -69,6 +69,7 @@ static enum err connect_link(struct client *c, struct link *l)
                     .keepalive_s = KEEPALIVE_S,
                     .connack_timeout_ms = CONNECT_TIMEOUT_MS,
                     .receive_max = (uint16_t)g->config->sleep_queue,
+                    .overrun_ok = true,
                     .packet_max = PACKET_MAX,
                     .first_packet_id = (uint16_t)(random_seed() % 65535 + 1),
                     .will = wanted.has_will ? &will : NULL}};

@@ -23,7 +23,8 @@
  *   - QoS 1 to the device is acknowledged to the broker when the device has acknowledged: the broker keeps what we hold.
  *   - One message at a time to the device (6.10), in order. No answer after all retries: if the device was heard meanwhile, the
  *     message is dropped and counted (it cannot take it), otherwise it waits until the device is heard again.
- *   - Messages for one device beyond the ceilings: the oldest of QoS 0 is dropped, then the newest.
+ *   - Messages for one device beyond the ceilings: the oldest of QoS 0 is dropped, then the newest, but QoS 1 from the broker is
+ *     left there unacknowledged; when the queue is empty the link is made again, which brings it.
  *   - Broker gone: active clients get a DISCONNECT at once. Sleeping ones cannot hear it: their link is made again.
  *
  * One thread. No function here calls back into the owner except through the table; functions of the table must not call

@@ -135,6 +135,15 @@ static void start(struct session *s, enum out_stage stage, struct mono now)
     transmit(s, false, now);
 }
 
+/* All is delivered that was taken: time for what was left with the broker, which brings it on a new link. */
+static void fetch_overflow(struct session *s)
+{
+    if (s->overflow && !s->head && s->link == LINK_UP && !session_up_busy(s)) {
+        session_link_close(s, false);
+        session_link_open(s, false);
+    }
+}
+
 static bool may_send(const struct session *s)
 {
     return s->state == SESSION_ACTIVE || s->state == SESSION_AWAKE;
@@ -147,9 +156,11 @@ void session_down_pump(struct session *s, struct mono now)
             s->state = SESSION_ASLEEP;
             session_supervise(s, now);
             session_send_plain(s, MQTTSN_PINGRESP);
+            fetch_overflow(s);
             return;
         }
         if (!s->head) {
+            fetch_overflow(s);
             return;
         }
         const struct queued *m = s->head;
@@ -396,8 +407,12 @@ void session_on_message(struct session *s, const struct session_message *m, stru
     }
     struct queued *q = NULL;
     bool too_large = m->payload.len > SESSION_PAYLOAD_MAX;
-    if (e == E_OK && !too_large && make_room(s, m->payload.len)) {
+    if (e == E_OK && !too_large && !(s->overflow && m->packet_id != 0) && make_room(s, m->payload.len)) {
         q = malloc(sizeof(*q) + m->payload.len);
+    }
+    if (!q && e == E_OK && !too_large && m->packet_id != 0) {
+        s->overflow = true; /* not acknowledged: the broker keeps it, and what comes behind it */
+        return;
     }
     if (!q) {
         count_dropped(s, too_large ? "too-large" : e == E_OK ? "queue-full" : "topics-full");
@@ -428,6 +443,7 @@ void session_on_message(struct session *s, const struct session_message *m, stru
 
 void session_down_mark_stale(struct session *s)
 {
+    s->overflow = false;
     for (struct queued *m = s->head; m; m = m->next) {
         m->stale = m->stale || m->packet_id != 0;
         m->packet_id = 0;

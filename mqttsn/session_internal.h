@@ -94,6 +94,7 @@ struct session {
     bool fresh;         /* CONNACK was sent, and nothing heard since: it may have been lost */
     bool heard;         /* the device was heard since OUT_* was sent first */
     bool waiting;       /* all retries are used up: go on when the device is heard */
+    bool overflow;      /* the broker has messages that we did not take: it brings them when the link is made again */
     bool no_dup;        /* the device refuses PUBLISH with DUP (RIOT's emcute does) */
     uint8_t client_id_len;
     uint8_t client_id[];
@@ -130,6 +131,8 @@ void session_up_unsubscribe(struct session *s, const struct mqttsn_packet *p);
 void session_up_resubscribe(struct session *s);
 /* Requests that the broker will not answer any more; what waits for PUBREL stays unless `all`. */
 void session_up_forget_requests(struct session *s, bool all);
+/* Does the device wait for an answer of the broker? */
+bool session_up_busy(const struct session *s);
 void session_up_forget_subscriptions(struct session *s);
 bool session_subscribed_predefined(const struct session *s, struct bytes topic);
 

@@ -63,6 +63,16 @@ static struct request *find_token(struct session *s, uint64_t token)
     return NULL;
 }
 
+bool session_up_busy(const struct session *s)
+{
+    for (uint8_t i = 0; i < s->requests_count; i++) {
+        if (s->requests[i].kind != REQUEST_RELEASE) {
+            return true;
+        }
+    }
+    return false;
+}
+
 void session_up_forget_requests(struct session *s, bool all)
 {
     for (uint8_t i = s->requests_count; i > 0; i--) {
@@ -230,7 +240,6 @@ void session_up_pubrel(struct session *s, uint16_t msg_id)
 
 void session_on_published(struct session *s, uint64_t token, uint8_t reason, struct mono now)
 {
-    (void)now;
     struct request *r = find_token(s, token);
     if (!r || (r->kind != REQUEST_PUBLISH1 && r->kind != REQUEST_PUBLISH2)) {
         return; /* the will, or given up by the device */
@@ -239,11 +248,12 @@ void session_on_published(struct session *s, uint64_t token, uint8_t reason, str
     if (r->kind == REQUEST_PUBLISH2 && code == MQTTSN_ACCEPTED) {
         r->kind = REQUEST_RELEASE;
         send_msg_id(s, MQTTSN_PUBREC, r->msg_id);
-        return;
+    } else {
+        struct request copy = *r;
+        remove_request(s, r);
+        send_puback(s, copy.topic_id, copy.msg_id, code);
     }
-    struct request copy = *r;
-    remove_request(s, r);
-    send_puback(s, copy.topic_id, copy.msg_id, code);
+    session_down_pump(s, now);
 }
 
 /* --- subscriptions */

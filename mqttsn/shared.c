@@ -333,6 +333,9 @@ void shared_turn_end(struct turn_item *item)
 {
     struct gateway *g = (struct gateway *)(void *)((char *)item - offsetof(struct gateway, links_item));
     give_answers(g->shared);
+    if (g->uplink && uplink_is_trying(g->uplink)) {
+        return; /* known soon */
+    }
     while (g->first_waiting) {
         struct client *c = g->first_waiting;
         client_wait_no_longer(c);
@@ -369,6 +372,7 @@ static void on_down(void *ctx, bool refused)
     }
     clients_each(g, lose_link);
     clients_each(g, client_settle);
+    turn_add(g->turn, &g->links_item);
 }
 
 static void on_published(void *ctx, uint64_t token, uint8_t reason, struct bytes reason_text)

@@ -61,6 +61,9 @@ enum err mqtt_session_init(struct mqtt_session *s, const struct mqtt_session_opt
         buffer_finish(&s->connect);
         return err;
     }
+    if (o->overrun_ok) {
+        s->receive_max = UINT32_MAX;
+    }
     flights_init(&s->flights, o->first_packet_id);
     return E_OK;
 }

@@ -28,6 +28,7 @@ struct mqtt_session_options {
     uint32_t connack_timeout_ms; /* 0 = 30 s */
     uint16_t max_inflight; /* ceiling of unsettled QoS 1/2 publishes, the server's Receive Maximum lowers it; 0 = 100 */
     uint16_t receive_max;  /* how many unacknowledged QoS 1/2 publishes we take (v5: told to the server); 0 = 100 */
+    bool overrun_ok;       /* take more than receive_max: mosquitto 2.0.11 does not keep to what it was told */
     uint32_t packet_max;   /* largest packet that we take (v5: told to the server); 0 = 1 MiB */
     uint16_t
         first_packet_id; /* 0 = 1; a random one keeps a persistent session from meeting an id that it still knows */
@@ -56,9 +57,9 @@ struct mqtt_session {
     uint8_t server_qos_max;
     bool server_retain;
     uint32_t packet_max;
-    uint32_t receive_max;
-    uint32_t receiving; /* QoS 1/2 publishes that we have not settled */
-    uint64_t *received; /* bitmap of QoS 2 packet ids up to their PUBREL; NULL while there are none */
+    uint32_t receive_max; /* UINT32_MAX: not enforced */
+    uint32_t receiving;   /* QoS 1/2 publishes that we have not settled */
+    uint64_t *received;   /* bitmap of QoS 2 packet ids up to their PUBREL; NULL while there are none */
     uint32_t received_count;
     uint32_t keepalive_ms;
     uint32_t ping_timeout_ms;

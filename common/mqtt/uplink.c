@@ -280,6 +280,11 @@ bool uplink_is_up(const struct uplink *u)
     return u->up && !u->closing;
 }
 
+bool uplink_is_trying(const struct uplink *u)
+{
+    return !u->up && !u->closing && (u->client || u->backoff.tries == 0);
+}
+
 void uplink_set_tls(struct uplink *u, struct tls_context *tls)
 {
     tls_unref(u->tls);

@@ -102,6 +102,8 @@ MUST_CHECK enum err uplink_create(uv_loop_t *loop, const struct uplink_options *
 void uplink_close(struct uplink *u, void (*on_closed)(void *ctx));
 
 bool uplink_is_up(const struct uplink *u);
+/* An attempt is under way: on_up or on_down follows. */
+bool uplink_is_trying(const struct uplink *u);
 /* For the next connection: certificates were read again. */
 void uplink_set_tls(struct uplink *u, struct tls_context *tls);
 

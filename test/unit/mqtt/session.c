@@ -346,6 +346,14 @@ static void test_server_breaks_limits(void **state)
     assert_int_equal(p.disconnect.reason, MQTT_RECEIVE_MAXIMUM_EXCEEDED);
     mqtt_session_finish(&session);
 
+    o.overrun_ok = true;
+    open_with(&o, &connack);
+    p = message(1, 1);
+    assert_int_equal(receive(&p), E_OK);
+    p = message(1, 2);
+    assert_int_equal(receive(&p), E_OK);
+    mqtt_session_finish(&session);
+
     open_session(MQTT_V5);
     p = message(0, 0);
     p.publish.topic_alias = 1;

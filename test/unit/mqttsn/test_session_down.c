@@ -267,14 +267,24 @@ static void the_queue_has_a_ceiling(void **state)
     rig_message(&r, "a/b", 1, 4, "four"); /* "old" goes */
     rig_message(&r, "a/b", 1, 5, "five"); /* "newer" goes */
     rig_expect(&r, "");
-    rig_message(&r, "a/b", 1, 6, "six"); /* nothing of QoS 0 left: this one goes */
-    rig_expect(&r, "ack 6\n");
+    rig_message(&r, "a/b", 2, 0, "two"); /* nothing of QoS 0 left: this one goes */
     assert_int_equal(metric_get(&r.metrics.dropped), 3);
-    for (uint16_t i = 1; i <= 5; i++) {
+    rig_message(&r, "a/b", 1, 6, "six"); /* stays with the broker, and what comes behind it */
+    rig_expect(&r, "");
+    for (uint16_t i = 1; i <= 4; i++) {
         rig_ack(&r, MQTTSN_PUBACK, rig_id(&r, 1), i, 0);
     }
+    rig_message(&r, "a/b", 1, 7, "seven");
+    rig_publish(&r, 1, rig_id(&r, 1), 50, "up", false);
+    rig_ack(&r, MQTTSN_PUBACK, rig_id(&r, 1), 5, 0);
     rig_expect(&r, "ack 1\n> PUBLISH N1 q1 m2 \"two\"\nack 2\n> PUBLISH N1 q1 m3 \"three\"\nack 3\n"
-                   "> PUBLISH N1 q1 m4 \"four\"\nack 4\n> PUBLISH N1 q1 m5 \"five\"\nack 5\n");
+                   "> PUBLISH N1 q1 m4 \"four\"\nack 4\n> PUBLISH N1 q1 m5 \"five\"\npub a/b q1 \"up\"\nack 5\n");
+    session_on_published(r.session, r.token, 0, r.now); /* nothing under way: time to fetch the rest */
+    rig_expect(&r, "> PUBACK N1 m50 0\nclose\nopen\n");
+    rig_link_up(&r, true);
+    rig_message(&r, "a/b", 1, 8, "six");
+    rig_expect(&r, "> PUBLISH N1 q1 m6 \"six\"\n");
+    assert_int_equal(metric_get(&r.metrics.dropped), 3);
     rig_finish(&r);
 }
 

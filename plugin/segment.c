@@ -16,6 +16,11 @@
 #include <unistd.h>
 
 #define DIGITS 20u
+#define POPULATE_PIECE (256u << 10) /* the process cannot map anything meanwhile */
+
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23 /* Linux 5.14 */
+#endif
 
 void segment_name(uint64_t first_sequence, char out[SEGMENT_NAME_SIZE])
 {
@@ -170,6 +175,63 @@ enum err segment_activate(struct segment *s, int dir_fd, const struct segment_he
     }
     memcpy(s->name, name, sizeof(name));
     return E_OK;
+}
+
+void segment_populate(struct segment *s)
+{
+    for (size_t at = 0; at < s->size; at += POPULATE_PIECE) {
+        size_t n = s->size - at < POPULATE_PIECE ? s->size - at : POPULATE_PIECE;
+        if (madvise(s->map + at, n, MADV_POPULATE_WRITE) != 0) {
+            return; /* an older kernel, or a failing disk: the pages come as they are written to */
+        }
+    }
+}
+
+enum err segment_sync(const struct segment *s, size_t from, size_t to)
+{
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    from = from / page * page;
+    return msync(s->map + from, to - from, MS_SYNC) == 0 ? E_OK : err_from_errno(errno);
+}
+
+enum err segment_mark_incomplete(int dir_fd, const char *name, const struct segment_header *h)
+{
+    uint8_t bytes[SEGMENT_HEADER_SIZE];
+    struct segment_header header = *h;
+    enum err e = E_OK;
+    int fd = openat(dir_fd, name, O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
+    if (fd < 0) {
+        return err_from_errno(errno);
+    }
+    header.incomplete = true;
+    segment_header_encode(&header, bytes);
+    ssize_t n = pwrite(fd, bytes, sizeof(bytes), 0);
+    if (n != (ssize_t)sizeof(bytes)) {
+        e = n < 0 ? err_from_errno(errno) : E_IO;
+    }
+    if (close(fd) != 0 && e == E_OK) {
+        e = err_from_errno(errno);
+    }
+    return e;
+}
+
+enum err segment_cut(struct segment *s, int dir_fd, size_t size)
+{
+    int fd = openat(dir_fd, s->name, O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
+    if (fd < 0) {
+        return err_from_errno(errno);
+    }
+    enum err e = E_OK;
+    segment_unmap(s);
+    if (ftruncate(fd, (off_t)size) != 0) {
+        e = err_from_errno(errno);
+    } else {
+        s->size = size;
+    }
+    if (close(fd) != 0 && e == E_OK) {
+        e = err_from_errno(errno);
+    }
+    return e;
 }
 
 enum err segment_load(int dir_fd, const char *name, struct segment **out)

@@ -40,6 +40,10 @@ struct segment {
     size_t synced;             /* bytes known to be on disk */
     uint32_t busy;             /* jobs of the pool that use it */
     bool removed;              /* not live any more; freed once nothing holds it */
+
+    /* Once removed from between two others: the one before it, in which that is noted before the file is deleted. */
+    char before_name[SEGMENT_NAME_SIZE];
+    struct segment_header before_header;
 };
 
 /* Creates a file of `size` bytes (a multiple of the page size) with all blocks allocated and zero, and maps it for
@@ -48,6 +52,20 @@ MUST_CHECK enum err segment_create(int dir_fd, const char *name, size_t size, st
 
 /* Writes the header and gives the file its name, "<first sequence>.seg". */
 MUST_CHECK enum err segment_activate(struct segment *s, int dir_fd, const struct segment_header *h);
+
+/* Has the kernel do now, in pieces, what it would do at the first write to each page: two thirds of what appending costs. As dirty pages
+ * they are written to disk, so this is for segments that will be full soon. Any thread. */
+void segment_populate(struct segment *s);
+
+/* Returns once the bytes of the mapping from `from` to `to` are on disk. Unlike fdatasync(2) it leaves populated pages behind
+ * them alone. Any thread. */
+MUST_CHECK enum err segment_sync(const struct segment *s, size_t from, size_t to);
+
+/* Notes in the header of a file that what is missing in this segment or behind it is accounted for. Any thread. */
+MUST_CHECK enum err segment_mark_incomplete(int dir_fd, const char *name, const struct segment_header *h);
+
+/* Cuts the file to `size` bytes. Unmaps it. Any thread. */
+MUST_CHECK enum err segment_cut(struct segment *s, int dir_fd, size_t size);
 
 /* Opens an existing file and maps it for reading. E_CORRUPT: it has no sound header; the segment is there nevertheless, to be
  * read without (header: first_sequence taken from the name, the rest 0). E_VERSION, E_NOT_FOUND, E_IO ...: there is none. */

@@ -18,7 +18,7 @@ enum {
     AT_CRC = SEGMENT_HEADER_SIZE - 4,
 };
 
-enum { FLAG_SALVAGED = 1 };
+enum { FLAG_INCOMPLETE = 1 };
 
 static const char magic[8] = {'M', 'Q', 'A', 'W', 'S', 'S', 'E', 'G'};
 
@@ -32,7 +32,7 @@ void segment_header_encode(const struct segment_header *h, uint8_t out[SEGMENT_H
     memset(out, 0, SEGMENT_HEADER_SIZE);
     memcpy(out + AT_MAGIC, magic, sizeof(magic));
     put_le32(out + AT_VERSION, SEGMENT_VERSION);
-    put_le32(out + AT_FLAGS, h->salvaged ? FLAG_SALVAGED : 0);
+    put_le32(out + AT_FLAGS, h->incomplete ? FLAG_INCOMPLETE : 0);
     put_le64(out + AT_SIZE, h->size);
     put_le64(out + AT_FIRST, h->first_sequence);
     put_le64(out + AT_PREVIOUS, h->previous_sequence);
@@ -59,7 +59,7 @@ enum err segment_header_decode(struct bytes data, struct segment_header *out)
         .previous_sequence = get_le64(data.data + AT_PREVIOUS),
         .created_ms = (int64_t)get_le64(data.data + AT_CREATED),
         .capture_high_ms = (int64_t)get_le64(data.data + AT_CAPTURE_HIGH),
-        .salvaged = (get_le32(data.data + AT_FLAGS) & FLAG_SALVAGED) != 0,
+        .incomplete = (get_le32(data.data + AT_FLAGS) & FLAG_INCOMPLETE) != 0,
     };
     for (unsigned i = 0; i < SEGMENT_SINKS; i++) {
         h.records_before[i] = get_le64(data.data + AT_RECORDS_BEFORE + 8 * i);

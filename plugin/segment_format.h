@@ -17,7 +17,7 @@ struct segment_header {
     int64_t created_ms;         /* wall clock */
     int64_t capture_high_ms;    /* latest capture time given to a sensor before this segment (capture_clock.h) */
     uint64_t records_before[SEGMENT_SINKS]; /* records of each sink in all earlier segments since the spool was made */
-    bool salvaged;                          /* written anew from a damaged segment: sequences have gaps */
+    bool incomplete;                        /* sequences are missing in it or behind it, and are accounted for */
 };
 
 void segment_header_encode(const struct segment_header *h, uint8_t out[SEGMENT_HEADER_SIZE]);

@@ -30,7 +30,7 @@ static void count_missing(struct segment_scan *s, uint64_t first, uint64_t end)
     }
 }
 
-void segment_scan(struct bytes image, uint64_t first_sequence, bool salvaged, struct segment_scan *s)
+void segment_scan(struct bytes image, uint64_t first_sequence, bool incomplete, struct segment_scan *s)
 {
     struct segment_scan result = {.last_sequence = first_sequence - 1, .tail = SEGMENT_HEADER_SIZE};
     memcpy(result.from, s->from, sizeof(result.from));
@@ -45,7 +45,7 @@ void segment_scan(struct bytes image, uint64_t first_sequence, bool salvaged, st
             result.tail = w.offset;
             continue;
         case SEGMENT_GAP:
-            if (w.offset != before.offset || !salvaged) {
+            if (w.offset != before.offset || !incomplete) {
                 count_missing(&result, before.expected, w.expected);
             }
             result.damaged |= w.offset != before.offset;

@@ -20,8 +20,8 @@ struct segment_scan {
     bool tail_dirty;                   /* bytes that are not zero follow the last sound record */
 };
 
-/* `image` is the whole file. `salvaged`: sequences that are left out between two records were missing already. */
-void segment_scan(struct bytes image, uint64_t first_sequence, bool salvaged, struct segment_scan *s);
+/* `image` is the whole file. `incomplete`: sequences that are left out between two records are no news. */
+void segment_scan(struct bytes image, uint64_t first_sequence, bool incomplete, struct segment_scan *s);
 
 /* Sequences of [first, end) that are not below `from`. */
 uint64_t sequences_from(uint64_t first, uint64_t end, uint64_t from);

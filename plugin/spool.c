@@ -28,7 +28,8 @@ void spool_note(struct spool *s)
 static enum err refuse(struct spool *s, enum err e)
 {
     s->refusal = e;
-    s->retry_at = mono_add_ms(mono_now(), SPOOL_RETRY_MS);
+    s->retry_at = mono_add_ms(mono_now(), s->retry_ms);
+    s->retry_ms = SPOOL_RETRY_MS;
     log_emit(&log_refused, "dir=%s error=%s", s->dir, err_name(e));
     return e;
 }
@@ -66,35 +67,41 @@ static enum err make_room(struct spool *s)
     }
 }
 
-/* Where the disk has no room for a whole segment, it may have some for a smaller one. */
-static enum err create_segment(struct spool *s, size_t length, struct segment **out)
+enum err spool_make_segment(struct spool *s, size_t least, struct segment **out)
 {
     size_t page = (size_t)sysconf(_SC_PAGESIZE);
-    size_t least = (SEGMENT_HEADER_SIZE + record_room(length) + page - 1) / page * page;
-    least = least > SPOOL_SEGMENT_MIN ? least : SPOOL_SEGMENT_MIN;
     enum err e = E_NO_SPACE;
+    /* Where the disk has no room for a whole segment, it may have some for a smaller one. */
     for (size_t size = s->segment_size; e == E_NO_SPACE && size >= least; size = size / 4 / page * page) {
         char name[SEGMENT_NAME_SIZE];
-        snprintf(name, sizeof(name), "append-%llu.tmp", (unsigned long long)s->created_number++);
+        snprintf(name, sizeof(name), "new-%llu.tmp", (unsigned long long)atomic_fetch_add(&s->files_made, 1));
         e = segment_create(s->dir_fd, name, size, out);
     }
     return e;
 }
 
-static struct segment *take_spare(struct spool *s)
+/* The prepared segment, if it is large enough. */
+static struct segment *take_spare(struct spool *s, size_t least)
 {
     uv_mutex_lock(&s->lock);
     struct segment *spare = s->spare;
     s->spare = NULL;
     s->bytes -= spare ? spare->size : 0; /* counted again when it is live */
     uv_mutex_unlock(&s->lock);
+    if (spare && spare->size < least) {
+        unlinkat(s->dir_fd, spare->name, 0);
+        segment_destroy(spare);
+        spare = NULL;
+    }
     return spare;
 }
 
 /* A segment to write to, not yet live: the one prepared by the pool, or one made here and now. */
 static enum err fresh_segment(struct spool *s, size_t length, struct segment **out)
 {
-    *out = take_spare(s);
+    size_t least = SEGMENT_HEADER_SIZE + record_room(length);
+    least = least > SPOOL_SEGMENT_MIN ? least : SPOOL_SEGMENT_MIN;
+    *out = take_spare(s, least);
     if (*out) {
         return E_OK;
     }
@@ -102,16 +109,16 @@ static enum err fresh_segment(struct spool *s, size_t length, struct segment **o
     if (e != E_OK) {
         return e;
     }
-    e = create_segment(s, length, out);
-    if (e == E_NO_SPACE && atomic_load(&s->full) == SPOOL_DROP_OLDEST && !s->dropped_in_vain) {
-        /* Somebody else fills the disk. One segment makes room for one; if the room is taken again, no more go. */
-        s->dropped_in_vain = true;
+    e = spool_make_segment(s, least, out);
+    if (e == E_NO_SPACE && atomic_load(&s->full) == SPOOL_DROP_OLDEST && !atomic_exchange(&s->dropped_in_vain, true)) {
         if (drop_one(s)) {
-            e = create_segment(s, length, out);
+            e = spool_make_segment(s, least, out);
+            /* The blocks are free once no reader has the segment mapped any more: very soon. */
+            s->retry_ms = SPOOL_SOON_MS;
         }
     }
     if (e == E_OK) {
-        s->dropped_in_vain = false;
+        atomic_store(&s->dropped_in_vain, false);
     }
     return e;
 }
@@ -119,8 +126,8 @@ static enum err fresh_segment(struct spool *s, size_t length, struct segment **o
 /* Makes the segment the newest, and seals the one before it. */
 static void publish(struct spool *s, struct segment *fresh)
 {
-    struct segment *old = s->active;
     uv_mutex_lock(&s->lock);
+    struct segment *old = s->newest; /* the active one, or one that recovery has sealed */
     spool_link_newest(s, fresh);
     if (old && atomic_load(&old->tail) == SEGMENT_HEADER_SIZE) {
         /* It never held a record. The new one may have taken its name. */
@@ -134,8 +141,11 @@ static void publish(struct spool *s, struct segment *fresh)
         atomic_store(&old->sealed, true);
     }
     uv_mutex_unlock(&s->lock);
+    struct mono now = mono_now();
+    atomic_store(&s->fast, mono_ms_until(s->rolled_at, now) < SPOOL_FAST_MS);
+    s->rolled_at = now;
     s->active = fresh;
-    s->note_at = fresh->size / 4;
+    s->note_at = fresh->size / 8 * SPOOL_EARLY_EIGHTHS;
     atomic_store(&s->folder_dirty, true);
     atomic_store(&s->abandon, false);
 }
@@ -162,8 +172,11 @@ static enum err new_segment(struct spool *s, size_t length, struct segment **out
     }
     struct segment_header h = next_header(s);
     e = segment_activate(fresh, s->dir_fd, &h);
-    if (e == E_OK && atomic_load(&s->sync_ms) == SPOOL_SYNC_ALWAYS && fsync(s->dir_fd) != 0) {
-        e = err_from_errno(errno);
+    if (e == E_OK && atomic_load(&s->sync_ms) == SPOOL_SYNC_ALWAYS) {
+        e = segment_sync(fresh, 0, SEGMENT_HEADER_SIZE);
+        if (e == E_OK && fsync(s->dir_fd) != 0) {
+            e = err_from_errno(errno);
+        }
     }
     if (e != E_OK) {
         unlinkat(s->dir_fd, fresh->name, 0);
@@ -242,13 +255,15 @@ static enum err write_record(struct spool *s, const struct record *r, size_t len
         abandon_broken(s);
         return E_IO;
     }
-    if (atomic_load_explicit(&s->sync_ms, memory_order_relaxed) == SPOOL_SYNC_ALWAYS && fdatasync(seg->fd) != 0) {
-        enum err e = err_from_errno(errno);
-        log_emit(&log_sync, "segment=%s error=%s", seg->name, err_name(e));
-        /* No reader has seen it: as if it had never been. */
-        record_commit(at, 0);
-        memset(at, 0, record_room(length));
-        return e;
+    if (atomic_load_explicit(&s->sync_ms, memory_order_relaxed) == SPOOL_SYNC_ALWAYS) {
+        enum err e = segment_sync(seg, tail, tail + length);
+        if (e != E_OK) {
+            log_emit(&log_sync, "segment=%s error=%s", seg->name, err_name(e));
+            /* No reader has seen it: as if it had never been. */
+            record_commit(at, 0);
+            memset(at, 0, record_room(length));
+            return e;
+        }
     }
     publish_record(s, seg, r, tail + record_room(length));
     return E_OK;
@@ -312,7 +327,7 @@ enum err spool_append(struct spool *s, struct record *r)
     }
     struct segment *seg = s->active;
     if (atomic_load_explicit(&seg->tail, memory_order_relaxed) >= s->note_at) {
-        s->note_at = s->note_at < seg->size / 2 ? seg->size / 8 * 7 : SIZE_MAX;
+        s->note_at = s->note_at < seg->size / 2 ? seg->size / 8 * SPOOL_LATE_EIGHTHS : SIZE_MAX;
         spool_note(s);
     }
     return E_OK;

@@ -20,9 +20,13 @@
 #define SPOOL_SEGMENT_MIN (64u << 10)
 #define SPOOL_SEGMENT_MAX (32u << 20)
 #define SPOOL_SEGMENTS_MIN 4u /* max_size holds that many at least */
-#define SPOOL_RETRY_MS 1000u  /* between attempts at what the disk refused */
-#define SPOOL_TICK_MS 1000u   /* housekeeping */
+#define SPOOL_SOON_MS 20u
+#define SPOOL_RETRY_MS 1000u /* between attempts at what the disk refused */
+#define SPOOL_TICK_MS 1000u  /* housekeeping */
 #define SPOOL_SYNC_MIN_MS 10u
+#define SPOOL_EARLY_EIGHTHS 2u /* of a segment filled, when the next is prepared ... */
+#define SPOOL_LATE_EIGHTHS 7u  /* ... and when the oldest is dropped for it */
+#define SPOOL_FAST_MS 5000u
 #define SPOOL_JOB_SEGMENTS 32u /* that one job of the pool handles */
 #define SPOOL_DAMAGED_MAX 16u  /* files *.damaged that are kept */
 #define SPOOL_VERIFY_MS 500u   /* opening reads every record for that long; the rest is checked when it is read */
@@ -37,8 +41,7 @@ struct sync_job {
     bool sync_all; /* everything that an earlier process left unwritten, too */
     size_t count;
     struct segment *segments[SPOOL_JOB_SEGMENTS];
-    int fds[SPOOL_JOB_SEGMENTS];
-    size_t tails[SPOOL_JOB_SEGMENTS];
+    size_t from[SPOOL_JOB_SEGMENTS], tails[SPOOL_JOB_SEGMENTS]; /* bytes to be synced */
     struct cursor_save {
         struct cursor *cursor; /* NULL = nothing to write */
         uint64_t position;
@@ -56,8 +59,8 @@ struct file_job {
     int dir_fd;
     size_t count;
     struct segment *doomed[SPOOL_JOB_SEGMENTS];
-    size_t create_size; /* 0 = no new segment */
-    char create_name[SEGMENT_NAME_SIZE];
+    bool create; /* the next segment */
+    bool populate;
     struct segment *created;
     enum err create_result;
 };
@@ -81,8 +84,8 @@ struct spool {
     size_t note_at;       /* tail from which the loop is told to prepare the next segment */
     struct mono retry_at; /* no attempt to make a segment before */
     enum err refusal;     /* E_OK, or why the disk refused last */
-    bool dropped_in_vain; /* the disk stayed full although a segment was dropped for it */
-    uint64_t created_number;
+    uint32_t retry_ms;
+    struct mono rolled_at;
     struct capture_clock capture;
 
     /* Under the lock. */
@@ -98,7 +101,12 @@ struct spool {
     _Atomic int full;         /* enum spool_full */
     _Atomic uint32_t waiting; /* SINK_BIT()s of cursors that found nothing */
     _Atomic uint32_t woken;   /* SINK_BIT()s to be told by the loop */
+    _Atomic uint64_t files_made;
+    /* A segment was dropped because the disk is full, and that has not helped yet: no more go for it. Somebody else may be filling
+     * the disk. */
+    atomic_bool dropped_in_vain;
     atomic_bool noted;        /* the loop is to look at segments and files */
+    atomic_bool fast;         /* segments are filled within SPOOL_FAST_MS */
     atomic_bool unsettled;    /* `dropped` is not empty */
     atomic_bool abandon;      /* the active segment cannot take more */
     atomic_bool folder_dirty; /* names changed since the folder was synced */
@@ -107,11 +115,11 @@ struct spool {
     struct spool_stats stats;
 
     /* Loop thread. */
-    struct segment *removed; /* not live any more: file to be deleted, or still read */
-    bool sync_all_due;       /* an earlier process left things unwritten */
+    struct segment *removed;      /* not live any more: file to be deleted, or still read; in order of removal ... */
+    struct segment **removed_end; /* ... and where the next one is linked */
+    bool sync_all_due;            /* an earlier process left things unwritten */
     struct mono sync_at, tick_at;
     struct mono prepare_at; /* no attempt to prepare a segment before */
-    uint64_t prepared_number;
     uv_loop_t *loop;
     uv_async_t async;
     uv_timer_t timer;
@@ -130,6 +138,9 @@ struct spool {
 
 /* Has the loop look at segments and files, if it runs. Any thread. */
 void spool_note(struct spool *s);
+/* Makes a file for a segment of at least `least` bytes; less than segment_size only if the disk has no room for more. Not yet live.
+ * Any thread. */
+MUST_CHECK enum err spool_make_segment(struct spool *s, size_t least, struct segment **out);
 /* Makes a new active segment with room for a record of `length` bytes. On a disk that is nearly full it is smaller than
  * others. Broker's thread. */
 MUST_CHECK enum err spool_roll(struct spool *s, size_t length);

@@ -6,7 +6,6 @@
 #include "plugin/map_guard.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -37,7 +36,7 @@ static void collect_unsynced(struct spool *s, struct sync_job *job)
         if (seg->fd >= 0 && seg->synced < tail) {
             seg->busy++;
             job->segments[job->count] = seg;
-            job->fds[job->count] = seg->fd;
+            job->from[job->count] = seg->synced;
             job->tails[job->count] = tail;
             job->count++;
         }
@@ -90,9 +89,7 @@ static void run_sync(uv_work_t *work)
         job->result = err_from_errno(errno);
     }
     for (size_t i = 0; i < job->count && job->result == E_OK; i++) {
-        if (fdatasync(job->fds[i]) != 0) {
-            job->result = err_from_errno(errno);
-        }
+        job->result = segment_sync(job->segments[i], job->from[i], job->tails[i]);
     }
     if (job->result == E_OK && job->sync_folder && fsync(job->dir_fd) != 0) {
         job->result = err_from_errno(errno);
@@ -172,8 +169,11 @@ static void run_files(uv_work_t *work)
     for (size_t i = 0; i < job->count; i++) {
         spool_delete_file(job->dir_fd, job->doomed[i]);
     }
-    if (job->create_size > 0) {
-        job->create_result = segment_create(job->dir_fd, job->create_name, job->create_size, &job->created);
+    if (job->create) {
+        job->create_result = spool_make_segment(job->spool, SPOOL_SEGMENT_MIN, &job->created);
+        if (job->create_result == E_OK && job->populate) {
+            segment_populate(job->created);
+        }
     }
 }
 
@@ -196,49 +196,73 @@ static void take_spare(struct spool *s, struct segment *created)
     }
 }
 
-static void on_files(uv_work_t *work, int status)
+/* How far the segment that is appended to is filled, in eighths. */
+static unsigned eighths_filled(const struct segment *seg)
 {
-    struct file_job *job = work->data;
-    struct spool *s = job->spool;
-    bool again = job->again && status == 0;
-    job->running = false;
-    for (size_t i = 0; i < job->count; i++) {
-        job->doomed[i]->busy--;
-    }
-    if (job->created) {
-        take_spare(s, job->created);
-    } else if (job->create_size > 0) {
-        log_emit(&log_prepare, "dir=%s error=%s", s->dir, err_name(job->create_result));
-        s->prepare_at = mono_add_ms(mono_now(), SPOOL_RETRY_MS);
-    }
-    spool_reap(s);
-    if (again && !s->stopping) {
-        start_files(s);
-    }
-    finish_stop(s);
+    return seg->size < SPOOL_SEGMENT_MIN ? 8 : (unsigned)(atomic_load(&seg->tail) / (seg->size / 8));
+}
+
+/* The last moment to prepare the next segment: from now on the oldest may go for it. */
+static bool must_drop(struct spool *s, const struct segment *seg)
+{
+    return eighths_filled(seg) >= SPOOL_LATE_EIGHTHS && atomic_load(&s->full) == SPOOL_DROP_OLDEST;
 }
 
 /* Is it time to prepare the next segment? At spool_max_size the oldest goes for it, but not before it must. */
 static bool spare_is_due(struct spool *s)
 {
     bool due = false;
-    if (!mono_reached(mono_now(), s->prepare_at)) {
-        return false;
-    }
     uv_mutex_lock(&s->lock);
     struct segment *seg = s->newest;
     if (seg && !s->spare) {
-        size_t tail = atomic_load(&seg->tail);
-        bool room = s->bytes + s->segment_size <= atomic_load(&s->max_size);
-        if (room) {
-            due = tail >= seg->size / 4;
-        } else if (tail >= seg->size / 8 * 7 && atomic_load(&s->full) == SPOOL_DROP_OLDEST) {
-            due = spool_drop_oldest(s) != NULL;
+        if (s->bytes + s->segment_size > atomic_load(&s->max_size)) {
+            due = must_drop(s, seg) && spool_drop_oldest(s) != NULL;
+        } else {
+            due = eighths_filled(seg) >= SPOOL_EARLY_EIGHTHS &&
+                  (mono_reached(mono_now(), s->prepare_at) || must_drop(s, seg));
         }
     }
     uv_mutex_unlock(&s->lock);
     spool_settle(s);
     return due;
+}
+
+/* The disk has no room for the next segment. */
+static void on_disk_full(struct spool *s)
+{
+    bool dropped = false;
+    uv_mutex_lock(&s->lock);
+    if (s->newest && must_drop(s, s->newest) && !atomic_exchange(&s->dropped_in_vain, true)) {
+        dropped = spool_drop_oldest(s) != NULL;
+    }
+    uv_mutex_unlock(&s->lock);
+    spool_settle(s);
+    s->files.again |= dropped;
+}
+
+static void on_files(uv_work_t *work, int status)
+{
+    struct file_job *job = work->data;
+    struct spool *s = job->spool;
+    job->running = false;
+    for (size_t i = 0; i < job->count; i++) {
+        job->doomed[i]->busy--;
+    }
+    if (job->created) {
+        atomic_store(&s->dropped_in_vain, false);
+        take_spare(s, job->created);
+    } else if (job->create && status == 0) {
+        log_emit(&log_prepare, "dir=%s error=%s", s->dir, err_name(job->create_result));
+        s->prepare_at = mono_add_ms(mono_now(), SPOOL_RETRY_MS);
+        if (job->create_result == E_NO_SPACE) {
+            on_disk_full(s);
+        }
+    }
+    spool_reap(s);
+    if (job->again && status == 0 && !s->stopping) {
+        start_files(s);
+    }
+    finish_stop(s);
 }
 
 static void start_files(struct spool *s)
@@ -252,9 +276,9 @@ static void start_files(struct spool *s)
     job->again = false;
     job->created = NULL;
     job->create_result = E_CANCELLED;
-    job->create_size = spare_is_due(s) ? s->segment_size : 0;
+    job->create = spare_is_due(s);
+    job->populate = atomic_load(&s->fast);
     job->dir_fd = s->dir_fd;
-    snprintf(job->create_name, sizeof(job->create_name), "prepared-%llu.tmp", (unsigned long long)s->prepared_number++);
     for (struct segment *seg = s->removed; seg; seg = seg->next) {
         if (atomic_load(&seg->unlinked)) {
             continue;
@@ -266,7 +290,7 @@ static void start_files(struct spool *s)
         seg->busy++;
         job->doomed[job->count++] = seg;
     }
-    if (job->count > 0 || job->create_size > 0) {
+    if (job->count > 0 || job->create) {
         job->running = uv_queue_work(s->loop, &job->work, run_files, on_files) == 0;
     }
 }

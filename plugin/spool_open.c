@@ -136,6 +136,8 @@ static enum err create(const struct spool_options *o, struct spool **out)
     }
     s->dir_fd = -1;
     s->lock_fd = -1;
+    s->removed_end = &s->removed;
+    s->retry_ms = SPOOL_RETRY_MS;
     for (unsigned k = 0; k < SINK_COUNT; k++) {
         s->cursors[k].file.fd = -1;
     }

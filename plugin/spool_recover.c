@@ -16,6 +16,8 @@ LOG_POINT(log_damaged, "spool.damaged", LOG_ERROR,
 LOG_POINT(log_kept, "spool.damaged-kept", LOG_ERROR,
           "a segment is damaged and cannot be set aside now: its sound records are read from it");
 LOG_POINT(log_missing, "spool.missing", LOG_ERROR, "records are missing between two segments");
+LOG_POINT(log_mark, "spool.mark-failed", LOG_WARNING,
+          "what was counted at this start could not be noted in a segment: it will be counted again at the next");
 LOG_POINT(log_degraded, "spool.no-segment", LOG_ERROR,
           "no segment can be made for new messages: they are refused until the disk takes one");
 
@@ -147,7 +149,7 @@ static uint64_t expected_last(const struct segment *seg, const struct segment_sc
 static bool may_skip(const struct recovery *r, const struct segment *seg)
 {
     const struct segment *next = seg->newer;
-    if (!sound(seg) || !sound(next) || seg->header.salvaged || !mono_reached(mono_now(), r->verify_until)) {
+    if (!sound(seg) || !sound(next) || seg->header.incomplete || !mono_reached(mono_now(), r->verify_until)) {
         return false;
     }
     for (unsigned k = 0; k < SINK_COUNT; k++) {
@@ -176,7 +178,7 @@ static void counts_from_headers(const struct recovery *r, const struct segment *
 static void account_missing(struct recovery *r, const struct segment *seg, const struct segment_scan *scan)
 {
     uint64_t last = expected_last(seg, scan);
-    bool exact = sound(seg) && sound(seg->newer) && !seg->header.salvaged;
+    bool exact = sound(seg) && sound(seg->newer) && !seg->header.incomplete;
     uint64_t most = 0;
     for (unsigned k = 0; k < SINK_COUNT; k++) {
         uint64_t lost =
@@ -220,6 +222,18 @@ static void replace_live(struct spool *s, struct segment *old, struct segment *f
     metric_set(&s->stats.bytes, s->bytes);
 }
 
+/* What is missing in this segment or behind it has been counted: the next start does not count it again. */
+static void mark_incomplete(struct recovery *r, struct segment *seg)
+{
+    if (seg && sound(seg) && !seg->header.incomplete) {
+        seg->header.incomplete = true;
+        enum err e = segment_mark_incomplete(r->s->dir_fd, seg->name, &seg->header);
+        if (e != E_OK) {
+            log_emit(&log_mark, "segment=%s error=%s", seg->name, err_name(e));
+        }
+    }
+}
+
 /* The segment, which is mapped, is damaged. *seg becomes what stands in its place, mapped, or NULL. */
 static void set_damaged_aside(struct recovery *r, struct segment **seg, struct segment_scan *scan)
 {
@@ -239,6 +253,9 @@ static void set_damaged_aside(struct recovery *r, struct segment **seg, struct s
     }
     log_emit(&log_damaged, "segment=%s readable=%u missing=%llu", damaged->name, scan->records,
              (unsigned long long)missing);
+    if (!fresh) {
+        mark_incomplete(r, damaged->older);
+    }
     replace_live(r->s, damaged, fresh);
     segment_destroy(damaged);
     *seg = fresh;
@@ -264,6 +281,28 @@ static void take_counts(struct recovery *r, struct segment *seg, const struct se
     r->capture_high =
         seg->header.capture_high_ms > scan->capture_high ? seg->header.capture_high_ms : scan->capture_high;
     r->last_sequence = scan->last_sequence > r->last_sequence ? scan->last_sequence : r->last_sequence;
+}
+
+/* Can be appended to: its size is what it was made with. */
+static bool resumable(const struct segment *seg)
+{
+    return sound(seg) && seg->size == seg->header.size && seg->size % (size_t)sysconf(_SC_PAGESIZE) == 0;
+}
+
+/* The torn tail of a segment that is appended to goes when that begins; any other goes here. */
+static void cut_tail(struct recovery *r, struct segment *seg, size_t tail)
+{
+    metric_add(&r->s->stats.torn, 1);
+    log_emit(&log_torn, "segment=%s offset=%zu", seg->name, tail);
+    if (!resumable(seg)) {
+        size_t before = seg->size;
+        enum err e = segment_cut(seg, r->s->dir_fd, tail);
+        r->s->bytes -= before - seg->size;
+        metric_set(&r->s->stats.bytes, r->s->bytes);
+        if (e != E_OK) {
+            log_emit(&log_mark, "segment=%s error=%s", seg->name, err_name(e));
+        }
+    }
 }
 
 /* A file that got its name and nothing else before the power went. */
@@ -292,21 +331,21 @@ static void examine(struct recovery *r, struct segment *seg)
     for (unsigned k = 0; k < SINK_COUNT; k++) {
         scan.from[k] = r->places[k].position;
     }
-    segment_scan(bytes_make(seg->map, seg->map ? seg->size : 0), seg->header.first_sequence, seg->header.salvaged,
+    segment_scan(bytes_make(seg->map, seg->map ? seg->size : 0), seg->header.first_sequence, seg->header.incomplete,
                  &scan);
     uint64_t short_by = sequences_from(scan.last_sequence + 1, expected_last(seg, &scan) + 1, 0);
     bool last = !seg->newer;
     bool damaged = !sound(seg) || scan.damaged || (scan.tail_dirty && !last);
-    if (damaged || !seg->header.salvaged) {
+    if (damaged || !seg->header.incomplete) {
         account_missing(r, seg, &scan);
     }
     if (damaged) {
         set_damaged_aside(r, &seg, &scan);
     } else if (scan.tail_dirty) {
-        metric_add(&r->s->stats.torn, 1);
-        log_emit(&log_torn, "segment=%s offset=%zu", seg->name, scan.tail);
-    } else if (short_by > 0 && !seg->header.salvaged) {
+        cut_tail(r, seg, scan.tail);
+    } else if (short_by > 0 && !seg->header.incomplete) {
         log_emit(&log_missing, "after_segment=%s records=%llu", seg->name, (unsigned long long)short_by);
+        mark_incomplete(r, seg);
     }
     if (seg) {
         take_counts(r, seg, &scan);
@@ -344,9 +383,7 @@ static enum err examine_all(struct recovery *r, struct spool_error *error)
 static enum err resume_newest(struct spool *s)
 {
     struct segment *seg = s->newest;
-    size_t page = (size_t)sysconf(_SC_PAGESIZE);
-    if (!seg || !sound(seg) || seg->size != seg->header.size || seg->size % page != 0 ||
-        s->next_sequence != s->last_sequence + 1) {
+    if (!seg || !resumable(seg) || s->next_sequence != s->last_sequence + 1) {
         return E_NOT_FOUND;
     }
     enum err e = segment_map(seg, s->dir_fd, true);
@@ -365,7 +402,7 @@ static enum err resume_newest(struct spool *s)
     seg->synced = 0;
     atomic_store(&seg->sealed, false);
     s->active = seg;
-    s->note_at = seg->size / 4;
+    s->note_at = seg->size / 8 * SPOOL_EARLY_EIGHTHS;
     return E_OK;
 }
 

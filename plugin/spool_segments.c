@@ -62,6 +62,14 @@ void spool_delete_file(int dir_fd, struct segment *seg)
         return;
     }
     enum err e = E_OK;
+    if (seg->before_name[0] != '\0') {
+        /* A segment before it stays: at the next start this one is not to be missed. */
+        e = segment_mark_incomplete(dir_fd, seg->before_name, &seg->before_header);
+    }
+    if (e != E_OK && e != E_NOT_FOUND) {
+        log_emit(&log_delete, "segment=%s error=%s", seg->before_name, err_name(e));
+    }
+    e = E_OK;
     if (atomic_load(&seg->damaged)) {
         e = spool_set_aside(dir_fd, seg->name);
     } else if (unlinkat(dir_fd, seg->name, 0) != 0) {
@@ -152,6 +160,15 @@ static void relax(struct spool *s, struct segment *seg)
     }
 }
 
+/* Files are deleted in the order in which segments are removed, so that a crash leaves the younger ones. */
+static void add_removed(struct spool *s, struct segment *seg)
+{
+    seg->removed = true;
+    seg->next = NULL;
+    *s->removed_end = seg;
+    s->removed_end = &seg->next;
+}
+
 /* A segment that every sink has passed leaves the list; its file is deleted by the pool. */
 static bool remove_if_passed(struct spool *s, struct segment *seg)
 {
@@ -163,15 +180,18 @@ static bool remove_if_passed(struct spool *s, struct segment *seg)
     /* Never the newest: it says where the sequence stands. Nor one that the appender has just dropped. */
     bool removable = seg->live && next;
     if (removable) {
+        if (seg->older) {
+            memcpy(seg->before_name, seg->older->name, sizeof(seg->before_name));
+            seg->before_header = seg->older->header;
+            seg->older->header.incomplete = true;
+        }
         spool_unlink_live(s, seg);
     }
     uv_mutex_unlock(&s->lock);
     if (!removable) {
         return false;
     }
-    seg->removed = true;
-    seg->next = s->removed;
-    s->removed = seg;
+    add_removed(s, seg);
     for (unsigned k = 0; k < SINK_COUNT; k++) {
         if (s->sinks & SINK_BIT(k)) {
             cursor_segment_passed(&s->cursors[k], seg, next);
@@ -233,14 +253,13 @@ void spool_reap(struct spool *s)
             link = &seg->next;
         }
     }
+    s->removed_end = link;
 }
 
 static void settle_one(struct spool *s, struct segment *seg)
 {
     uint64_t lost = 0;
-    seg->removed = true;
-    seg->next = s->removed;
-    s->removed = seg;
+    add_removed(s, seg);
     for (unsigned k = 0; k < SINK_COUNT; k++) {
         if (s->sinks & SINK_BIT(k)) {
             uint64_t before = metric_get(&s->cursors[k].dropped);

@@ -93,26 +93,35 @@ static size_t list(const struct fixture *f, const char *part, char (*names)[FIXT
     return count;
 }
 
-void fixture_crash(struct fixture *f)
+void fixture_snapshot(struct fixture *f, struct fixture *copy)
 {
-    /* The files of this moment are copied; what closing writes goes to the originals, which are given up. */
     char names[128][FIXTURE_PATH_SIZE];
-    char copy[FIXTURE_PATH_SIZE];
     size_t count = list(f, "", names, 128);
-    snprintf(copy, sizeof(copy), "%.*s/spool-%u", (int)(strrchr(f->dir, '/') - f->dir), f->dir, ++f->crashes);
-    assert_int_equal(mkdir(copy, 0700), 0);
+    *copy = *f;
+    copy->spool = NULL;
+    copy->options.dir = copy->dir;
+    copy->options.now_ctx = copy;
+    snprintf(copy->dir, sizeof(copy->dir), "%.*s/spool-%u", (int)(strrchr(f->dir, '/') - f->dir), f->dir, ++f->copies);
+    assert_int_equal(mkdir(copy->dir, 0700), 0);
     for (size_t i = 0; i < count; i++) {
         char from[2 * FIXTURE_PATH_SIZE];
         char to[2 * FIXTURE_PATH_SIZE];
         size_t size;
         snprintf(from, sizeof(from), "%s/%s", f->dir, names[i]);
-        snprintf(to, sizeof(to), "%s/%s", copy, names[i]);
+        snprintf(to, sizeof(to), "%s/%s", copy->dir, names[i]);
         uint8_t *data = fixture_read(from, &size);
         fixture_write(to, data, size);
         free(data);
     }
+}
+
+void fixture_crash(struct fixture *f)
+{
+    /* What closing writes goes to the originals, which are given up. */
+    struct fixture copy;
+    fixture_snapshot(f, &copy);
     fixture_close(f);
-    memcpy(f->dir, copy, sizeof(copy));
+    memcpy(f->dir, copy.dir, sizeof(f->dir));
 }
 
 enum err fixture_append(struct fixture *f, uint64_t n, size_t size, uint8_t sinks)

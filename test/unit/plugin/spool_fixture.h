@@ -9,7 +9,7 @@
 
 struct fixture {
     char dir[FIXTURE_PATH_SIZE]; /* the spool's folder, inside a temporary one */
-    unsigned crashes;
+    unsigned copies;
     struct spool_options options;
     struct wall wall; /* what the spool sees as wall clock */
     struct spool *spool;
@@ -23,6 +23,8 @@ void fixture_finish(struct fixture *f);
 /* Fails the test unless the spool opens. */
 void fixture_open(struct fixture *f);
 void fixture_close(struct fixture *f);
+/* Makes `copy` of the files as they are at this moment, beside the folder. Not open; its own folder goes with f's. */
+void fixture_snapshot(struct fixture *f, struct fixture *copy);
 /* Ends the spool as kill -9 does: the files stay as they are at this moment. Not open afterwards. */
 void fixture_crash(struct fixture *f);
 

@@ -189,6 +189,35 @@ static void segments_go_once_every_sink_has_passed(void **state)
     expect_drain(f, SINK_IOTCORE, 3000, 1);
 }
 
+/* A stopped sink holds the segments with its own records, not those behind them. */
+static void segments_go_from_the_middle(void **state)
+{
+    struct fixture *f = *state;
+    f->options.sinks = SQLITE | IOTCORE;
+    fixture_open(f);
+    append_many(f, 0, 10, 100, SQLITE | IOTCORE);
+    append_many(f, 10, 3000, 100, SQLITE);
+    append_many(f, 3010, 10, 100, SQLITE | IOTCORE);
+    assert_int_equal(fixture_drain(f, SINK_SQLITE, 1000, NULL), 1000);
+    fixture_close(f);
+    fixture_open(f);
+    expect_drain(f, SINK_SQLITE, 1000, 2020);
+    fixture_close(f);
+    assert_int_equal(fixture_count_files(f, ".seg"), 2);
+    for (unsigned i = 0; i < 2; i++) {
+        fixture_open(f);
+        assert_int_equal(lag(f, SINK_IOTCORE), 20);
+        assert_int_equal(metric_get(&spool_stats(f->spool)->dropped), 0);
+        fixture_crash(f);
+    }
+    fixture_open(f);
+    uint64_t numbers[21];
+    assert_int_equal(fixture_drain(f, SINK_IOTCORE, 21, numbers), 20);
+    assert_int_equal(numbers[9], 9);
+    assert_int_equal(numbers[10], 3010);
+    assert_int_equal(dropped(f, SINK_IOTCORE) + dropped(f, SINK_SQLITE), 0);
+}
+
 /* --- limits --- */
 
 static void full_rejects(void **state)
@@ -424,6 +453,7 @@ int main(void)
         TEST(what_cannot_be_stored_is_refused),
         TEST(each_sink_has_its_own_place),
         TEST(segments_go_once_every_sink_has_passed),
+        TEST(segments_go_from_the_middle),
         TEST(full_rejects),
         TEST(full_drops_the_oldest),
         TEST(dropped_while_in_flight),

@@ -2,6 +2,7 @@
 
 #include "base/crc32c.h"
 #include "plugin/little_endian.h"
+#include "plugin/segment_format.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -56,7 +57,9 @@ static enum err decode_slot(enum sink_id sink, const uint8_t *data, struct slot 
         return E_VERSION;
     }
     *out = (struct slot){get_le64(data + AT_GENERATION), get_le64(data + AT_POSITION)};
-    return get_le32(data + AT_SINK) == (uint32_t)sink && out->position > 0 ? E_OK : E_CORRUPT;
+    return get_le32(data + AT_SINK) == (uint32_t)sink && out->position > 0 && out->position <= SEQUENCE_MAX + 1
+               ? E_OK
+               : E_CORRUPT;
 }
 
 /* The slot of a generation. */

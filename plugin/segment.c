@@ -31,7 +31,7 @@ bool segment_parse_name(const char *name, uint64_t *first_sequence)
 {
     uint64_t value = 0;
     for (unsigned i = 0; i < DIGITS; i++) {
-        if (name[i] < '0' || name[i] > '9' || value > (UINT64_MAX - 9) / 10) {
+        if (name[i] < '0' || name[i] > '9' || value > (SEQUENCE_MAX - 9) / 10) {
             return false;
         }
         value = value * 10 + (uint64_t)(name[i] - '0');

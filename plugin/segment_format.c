@@ -64,7 +64,7 @@ enum err segment_header_decode(struct bytes data, struct segment_header *out)
     for (unsigned i = 0; i < SEGMENT_SINKS; i++) {
         h.records_before[i] = get_le64(data.data + AT_RECORDS_BEFORE + 8 * i);
     }
-    if (h.first_sequence == 0 || h.previous_sequence >= h.first_sequence) {
+    if (h.first_sequence == 0 || h.first_sequence > SEQUENCE_MAX || h.previous_sequence >= h.first_sequence) {
         return E_CORRUPT;
     }
     *out = h;
@@ -85,7 +85,7 @@ static struct bytes rest_of(const struct segment_walk *w, size_t offset)
 
 static bool plausible(const struct segment_walk *w, uint64_t sequence)
 {
-    return sequence >= w->expected && sequence - w->expected < SEQUENCE_LEAP_MAX;
+    return sequence >= w->expected && sequence - w->expected < SEQUENCE_LEAP_MAX && sequence <= SEQUENCE_MAX;
 }
 
 /* Looks behind w->offset for the next sound record and moves the walk there. A payload may be made to look like records at every

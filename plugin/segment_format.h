@@ -8,7 +8,8 @@
 
 #define SEGMENT_VERSION 1u
 #define SEGMENT_HEADER_SIZE 128u
-#define SEGMENT_SINKS 8u /* as many as record.sinks has bits */
+#define SEQUENCE_MAX (UINT64_MAX / 2) /* no spool gets that far: a larger one is damage */
+#define SEGMENT_SINKS 8u              /* as many as record.sinks has bits */
 
 struct segment_header {
     uint64_t size;              /* of the file */

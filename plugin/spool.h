@@ -35,7 +35,7 @@ struct spool_options {
 };
 
 struct spool_error {
-    char text[320]; /* one line for the log, naming the file */
+    char text[320]; /* one line for the log; begins with the folder */
 };
 
 /* Opens or creates; recovers after a crash (cuts a torn tail, sets damaged segments aside as *.damaged). A sink that is new, or

@@ -185,6 +185,8 @@ MUST_CHECK enum err spool_salvage(int dir_fd, const struct segment *damaged, con
                                   struct segment **out);
 /* Brings to its end what a crash has cut short: deletes *.tmp, completes salvaging. True if a segment came back by that. */
 MUST_CHECK enum err spool_clean_folder(int dir_fd, bool *changed);
+/* Calls fn for each name in the folder, until it fails. Any thread. */
+MUST_CHECK enum err spool_each_name(int dir_fd, enum err (*fn)(void *ctx, const char *name), void *ctx);
 /* Renames a file to *.damaged; of those, SPOOL_DAMAGED_MAX are kept. */
 MUST_CHECK enum err spool_set_aside(int dir_fd, const char *name);
 

@@ -6,6 +6,7 @@
 #include "plugin/map_guard.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -80,14 +81,24 @@ static void save_cursor(struct sync_job *job, struct cursor_save *save)
     }
 }
 
+static enum err sync_one(void *ctx, const char *name)
+{
+    int dir_fd = *(const int *)ctx;
+    uint64_t first;
+    int fd = segment_parse_name(name, &first) ? openat(dir_fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW) : -1;
+    if (fd < 0) {
+        return E_OK; /* not ours, or deleted meanwhile */
+    }
+    enum err e = fdatasync(fd) == 0 ? E_OK : err_from_errno(errno);
+    close(fd);
+    return e;
+}
+
 /* In the pool. Segments and cursor files are held by `busy` and by there being one such job. */
 static void run_sync(uv_work_t *work)
 {
     struct sync_job *job = work->data;
-    job->result = E_OK;
-    if (job->sync_all && syncfs(job->dir_fd) != 0) {
-        job->result = err_from_errno(errno);
-    }
+    job->result = job->sync_all ? spool_each_name(job->dir_fd, sync_one, &job->dir_fd) : E_OK;
     for (size_t i = 0; i < job->count && job->result == E_OK; i++) {
         job->result = segment_sync(job->segments[i], job->from[i], job->tails[i]);
     }
@@ -180,7 +191,7 @@ static void run_files(uv_work_t *work)
 static void start_files(struct spool *s);
 
 /* The prepared segment waits to be taken, unless the appender has helped itself meanwhile and there is no room for both. */
-static void take_spare(struct spool *s, struct segment *created)
+static void keep_spare(struct spool *s, struct segment *created)
 {
     uv_mutex_lock(&s->lock);
     bool keep = !s->spare && s->bytes + created->size <= atomic_load(&s->max_size);
@@ -250,7 +261,7 @@ static void on_files(uv_work_t *work, int status)
     }
     if (job->created) {
         atomic_store(&s->dropped_in_vain, false);
-        take_spare(s, job->created);
+        keep_spare(s, job->created);
     } else if (job->create && status == 0) {
         log_emit(&log_prepare, "dir=%s error=%s", s->dir, err_name(job->create_result));
         s->prepare_at = mono_add_ms(mono_now(), SPOOL_RETRY_MS);

@@ -35,7 +35,7 @@ static void describe_holder(int lock_fd, const char *dir, struct spool_error *er
     ssize_t n = pread(lock_fd, pid, sizeof(pid) - 1, 0);
     pid[n > 0 ? n : 0] = '\0';
     pid[strspn(pid, "0123456789")] = '\0';
-    spool_error_set(error, "spool_dir %s: in use by another process%s%s", dir, pid[0] ? ", pid " : "", pid);
+    spool_error_set(error, "%s: in use by another process%s%s", dir, pid[0] ? ", pid " : "", pid);
 }
 
 static enum err take_lock(int dir_fd, const char *dir, int *out, struct spool_error *error)
@@ -43,7 +43,7 @@ static enum err take_lock(int dir_fd, const char *dir, int *out, struct spool_er
     int fd = openat(dir_fd, LOCK_NAME, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (fd < 0) {
         int failure = errno;
-        spool_error_set(error, "spool_dir %s: cannot open %s: %s", dir, LOCK_NAME, strerror(failure));
+        spool_error_set(error, "%s: cannot open %s: %s", dir, LOCK_NAME, strerror(failure));
         return err_from_errno(failure);
     }
     if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
@@ -51,7 +51,7 @@ static enum err take_lock(int dir_fd, const char *dir, int *out, struct spool_er
         if (failure == EWOULDBLOCK) {
             describe_holder(fd, dir, error);
         } else {
-            spool_error_set(error, "spool_dir %s: cannot lock: %s", dir, strerror(failure));
+            spool_error_set(error, "%s: cannot lock: %s", dir, strerror(failure));
         }
         close(fd);
         return failure == EWOULDBLOCK ? E_BUSY : err_from_errno(failure);
@@ -69,13 +69,13 @@ static enum err open_folder(const char *dir, int *dir_fd, int *lock_fd, struct s
 {
     if (mkdir(dir, 0700) != 0 && errno != EEXIST) {
         int failure = errno;
-        spool_error_set(error, "spool_dir %s: cannot create: %s", dir, strerror(failure));
+        spool_error_set(error, "%s: cannot create: %s", dir, strerror(failure));
         return err_from_errno(failure);
     }
     int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0) {
         int failure = errno;
-        spool_error_set(error, "spool_dir %s: cannot open: %s", dir, strerror(failure));
+        spool_error_set(error, "%s: cannot open: %s", dir, strerror(failure));
         return err_from_errno(failure);
     }
     enum err e = take_lock(fd, dir, lock_fd, error);
@@ -200,12 +200,12 @@ enum err spool_open(const struct spool_options *o, struct spool **out, struct sp
     struct spool *s;
     enum err e = map_guard_install();
     if (e != E_OK) {
-        spool_error_set(error, "spool_dir %s: cannot install a signal handler: %s", o->dir, err_name(e));
+        spool_error_set(error, "%s: cannot install a signal handler: %s", o->dir, err_name(e));
         return e;
     }
     e = create(o, &s);
     if (e != E_OK) {
-        spool_error_set(error, "spool_dir %s: no memory", o->dir);
+        spool_error_set(error, "%s: no memory", o->dir);
         map_guard_uninstall();
         return e;
     }
@@ -215,7 +215,7 @@ enum err spool_open(const struct spool_options *o, struct spool **out, struct sp
         }
     }
     if (e != E_OK) {
-        spool_error_set(error, "spool_dir %s: no memory", o->dir);
+        spool_error_set(error, "%s: no memory", o->dir);
     } else {
         e = open_folder(s->dir, &s->dir_fd, &s->lock_fd, error);
     }

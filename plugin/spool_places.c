@@ -43,7 +43,7 @@ enum err spool_read_places(struct spool *s, struct sink_place places[SINK_COUNT]
         } else if (e != E_NOT_FOUND) {
             char name[CURSOR_NAME_SIZE];
             cursor_file_name(sink, NULL, name);
-            spool_error_set(error, "spool_dir %s: %s: %s", s->dir, name,
+            spool_error_set(error, "%s: %s: %s", s->dir, name,
                             e == E_VERSION ? "written by another version of this program" : err_name(e));
             result = e;
         }

@@ -4,9 +4,6 @@
 #include "base/log.h"
 #include "plugin/segment_scan.h"
 
-#include <dirent.h>
-#include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -40,8 +37,13 @@ struct name_list {
     size_t cap;
 };
 
-static enum err add_name(struct name_list *list, uint64_t first)
+static enum err add_name(void *ctx, const char *name)
 {
+    struct name_list *list = ctx;
+    uint64_t first;
+    if (!segment_parse_name(name, &first)) {
+        return E_OK;
+    }
     if (list->count == list->cap) {
         size_t cap = list->cap ? 2 * list->cap : 64;
         uint64_t *grown = cap <= NAMES_MAX ? realloc(list->first, cap * sizeof(*grown)) : NULL;
@@ -53,34 +55,6 @@ static enum err add_name(struct name_list *list, uint64_t first)
     }
     list->first[list->count++] = first;
     return E_OK;
-}
-
-static enum err list_segments(int dir_fd, struct name_list *list)
-{
-    int fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
-    if (!dir) {
-        enum err e = err_from_errno(errno);
-        if (fd >= 0) {
-            close(fd);
-        }
-        return e;
-    }
-    enum err e = E_OK;
-    while (e == E_OK) {
-        uint64_t first;
-        errno = 0;
-        const struct dirent *entry = readdir(dir);
-        if (!entry) {
-            e = errno ? err_from_errno(errno) : E_OK;
-            break;
-        }
-        if (segment_parse_name(entry->d_name, &first)) {
-            e = add_name(list, first);
-        }
-    }
-    closedir(dir);
-    return e;
 }
 
 static int by_value(const void *a, const void *b)
@@ -103,9 +77,9 @@ static void unload(struct spool *s)
 static enum err load_segments(struct spool *s, struct spool_error *error)
 {
     struct name_list list = {0};
-    enum err e = list_segments(s->dir_fd, &list);
+    enum err e = spool_each_name(s->dir_fd, add_name, &list);
     if (e != E_OK) {
-        spool_error_set(error, "spool_dir %s: cannot be read: %s", s->dir, err_name(e));
+        spool_error_set(error, "%s: cannot be read: %s", s->dir, err_name(e));
     }
     if (list.count > 0) {
         qsort(list.first, list.count, sizeof(list.first[0]), by_value);
@@ -121,7 +95,7 @@ static enum err load_segments(struct spool *s, struct spool_error *error)
             spool_link_newest(s, seg);
             e = E_OK;
         } else {
-            spool_error_set(error, "spool_dir %s: %s: %s", s->dir, name,
+            spool_error_set(error, "%s: %s: %s", s->dir, name,
                             e == E_VERSION ? "written by another version of this program" : err_name(e));
         }
     }
@@ -369,7 +343,7 @@ static enum err examine_all(struct recovery *r, struct spool_error *error)
         }
         enum err e = seg->size > 0 ? segment_map(seg, s->dir_fd, false) : E_OK;
         if (e != E_OK) {
-            spool_error_set(error, "spool_dir %s: %s: %s", s->dir, seg->name, err_name(e));
+            spool_error_set(error, "%s: %s: %s", s->dir, seg->name, err_name(e));
             return e;
         }
         examine(r, seg);
@@ -418,7 +392,7 @@ static enum err begin_appending(struct spool *s, struct spool_error *error)
         return E_OK;
     }
     if (e != E_OK) {
-        spool_error_set(error, "spool_dir %s: cannot make a segment: %s", s->dir, err_name(e));
+        spool_error_set(error, "%s: cannot make a segment: %s", s->dir, err_name(e));
     }
     return e;
 }
@@ -433,7 +407,7 @@ static enum err load_clean(struct spool *s, struct sink_place *places, struct sp
         if (e == E_OK) {
             e = spool_clean_folder(s->dir_fd, &again);
             if (e != E_OK) {
-                spool_error_set(error, "spool_dir %s: cannot be cleaned up: %s", s->dir, err_name(e));
+                spool_error_set(error, "%s: cannot be cleaned up: %s", s->dir, err_name(e));
             }
         }
     }

@@ -20,8 +20,7 @@ LOG_POINT(log_forgotten, "spool.damaged-deleted", LOG_WARNING,
 
 /* --- folder --- */
 
-/* Calls fn for each name in the folder, until it fails. */
-static enum err each_name(int dir_fd, enum err (*fn)(void *ctx, const char *name), void *ctx)
+enum err spool_each_name(int dir_fd, enum err (*fn)(void *ctx, const char *name), void *ctx)
 {
     int fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
@@ -80,7 +79,7 @@ static enum err count_damaged(void *ctx, const char *name)
 static enum err limit_damaged(int dir_fd)
 {
     struct damaged_files found = {0};
-    enum err e = each_name(dir_fd, count_damaged, &found);
+    enum err e = spool_each_name(dir_fd, count_damaged, &found);
     if (e == E_OK && found.count >= SPOOL_DAMAGED_MAX) {
         log_emit(&log_forgotten, "file=%s", found.oldest);
         e = unlinkat(dir_fd, found.oldest, 0) == 0 ? E_OK : err_from_errno(errno);
@@ -200,7 +199,7 @@ static enum err clean_one(void *ctx, const char *name)
 enum err spool_clean_folder(int dir_fd, bool *changed)
 {
     struct cleaning c = {.dir_fd = dir_fd};
-    enum err e = each_name(dir_fd, clean_one, &c);
+    enum err e = spool_each_name(dir_fd, clean_one, &c);
     *changed = c.changed;
     return e;
 }

@@ -143,20 +143,18 @@ static bool passed(const struct spool *s, const struct segment *seg)
     return atomic_load(&seg->sealed);
 }
 
-static bool can_be_closed(const struct spool *s, const struct segment *seg)
+static bool is_synced(const struct spool *s, const struct segment *seg)
 {
     uint64_t sync_ms = atomic_load(&s->sync_ms);
     return seg->synced >= atomic_load(&seg->tail) || sync_ms == SPOOL_SYNC_NEVER || sync_ms == SPOOL_SYNC_ALWAYS;
 }
 
-/* Lets go of what only readers need. */
+/* Lets go of what readers and syncing need. */
 static void relax(struct spool *s, struct segment *seg)
 {
-    if (atomic_load(&seg->sealed) && !held(seg)) {
+    if (atomic_load(&seg->sealed) && !held(seg) && (seg->removed || seg->fd < 0 || is_synced(s, seg))) {
         segment_unmap(seg);
-        if (can_be_closed(s, seg)) {
-            segment_close_fd(seg);
-        }
+        segment_close_fd(seg);
     }
 }
 

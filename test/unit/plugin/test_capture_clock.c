@@ -43,7 +43,7 @@ static void the_next_free_millisecond(void **state)
 
 static void sensors_do_not_share(void **state)
 {
-    char name[16];
+    char name[32];
     unsigned moved = 0;
     for (int i = 0; i < 100; i++) {
         snprintf(name, sizeof(name), "sensor-%d", i);

@@ -138,7 +138,8 @@ static bool interesting(size_t offset)
 static void flip_bits(struct image *im, unsigned segment)
 {
     for (size_t offset = 0; offset < im->size; offset++) {
-        for (unsigned bit = 0; interesting(offset) && bit < 8; bit += 1 + (unsigned)(offset % 3)) {
+        unsigned every = offset < SEGMENT_HEADER_SIZE ? 3 : 5;
+        for (unsigned bit = (unsigned)(offset % every); interesting(offset) && bit < 8; bit += every) {
             uint8_t byte = im->bytes[segment][offset] ^ (uint8_t)(1u << bit);
             bool last = segment == SEGMENTS - 1;
             restore(im);

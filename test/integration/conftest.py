@@ -82,6 +82,7 @@ class Started:
 def pytest_runtest_makereport(item, call):
     outcome = yield
     report = outcome.get_result()
+    item.failed = getattr(item, "failed", False) or report.failed
     started = item.funcargs.get("started") if hasattr(item, "funcargs") else None
     if report.failed and started:
         report.sections.append(("logs of what the test started", started.logs()))
@@ -101,13 +102,14 @@ def plugin(build):
 
 
 @pytest.fixture
-def started(tmp_path, build):
+def started(request, tmp_path, build):
     s = Started(tmp_path, Sanitizer(build, tmp_path))
     yield s
     problems = s.finish()
     if problems:
         pytest.fail("\n".join(problems))
-    shutil.rmtree(tmp_path, ignore_errors=True)
+    if not getattr(request.node, "failed", False):
+        shutil.rmtree(tmp_path, ignore_errors=True)
 
 
 @pytest.fixture

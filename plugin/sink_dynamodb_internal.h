@@ -38,7 +38,7 @@ struct ddb_episode {
     struct mono since, last;
     uint64_t failures;
     size_t told_count;
-    char told[DDB_TOLD_MAX][48];
+    char told[DDB_TOLD_MAX][64];
 };
 
 struct ddb_sink {

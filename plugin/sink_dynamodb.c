@@ -7,7 +7,7 @@
 
 #define FAILING_BASE_MS 50u
 #define FAILING_CAP_MS 20000u
-#define REFUSED_CAP_MS 20000u
+#define HURRY_MS 200u /* nothing else can be done before these records are stored: they need not wait for longer */
 #define MESSAGE_MAX (24u << 20) /* a payload of half a segment as base64 */
 #define BODY_MAX (16u << 20)
 
@@ -101,6 +101,9 @@ void ddb_work(struct ddb_sink *s)
             ddb_fill(s, now);
         }
     } while (ddb_dispatch(s, now));
+    if (s->stuck && s->window.ready == 0 && s->in_flight == 0) {
+        window_hurry(&s->window, mono_add_ms(now, HURRY_MS));
+    }
     struct mono next = mono_min(window_next_due(&s->window), ddb_end_episodes(s, now));
     if (ddb_can_send(s)) {
         next = mono_min(next, ddb_next_dispatch(s, now));
@@ -243,7 +246,7 @@ static void init_fields(struct ddb_sink *s, const struct sink_host *host, const 
     buffer_init(&s->message, MESSAGE_MAX);
     buffer_init(&s->item, DYNAMODB_ITEM_TEXT_MAX);
     backoff_init(&s->failing, FAILING_BASE_MS, FAILING_CAP_MS, random_seed());
-    backoff_init(&s->refusing, FAILING_BASE_MS, REFUSED_CAP_MS, random_seed());
+    backoff_init(&s->refusing, FAILING_BASE_MS, FAILING_CAP_MS, random_seed());
     for (size_t i = 0; i < DDB_CONNECTIONS_MAX; i++) {
         s->slots[i].sink = s;
         buffer_init(&s->slots[i].body, BODY_MAX);

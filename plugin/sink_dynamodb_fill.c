@@ -78,11 +78,13 @@ static enum err add_record(struct ddb_sink *s, const struct record *r, struct mo
 
 void ddb_fill(struct ddb_sink *s, struct mono now)
 {
+    s->stuck = false;
     while (!s->drained && s->window.ready < s->connections * DDB_READY_MAX && window_has_room(&s->window)) {
         struct record r;
         enum err e = cursor_next(s->host.cursor, &r);
         if (e) {
             s->drained = e == E_AGAIN;
+            s->stuck = e == E_FULL;
             return;
         }
         e = add_record(s, &r, now);

@@ -27,6 +27,7 @@ struct ddb_slot {
     struct table *table;
     struct entry *entries;
     size_t count;
+    struct mono sent_at;
     struct buffer body;
 };
 
@@ -53,6 +54,7 @@ struct ddb_sink {
 
     struct window window;
     bool drained; /* the cursor has no more; wake() will say */
+    bool stuck;   /* the cursor gives no more before its oldest record is confirmed */
     struct attribute_encoder encoder;
     struct buffer message; /* JSON of a measurement */
     struct buffer item;
@@ -68,8 +70,9 @@ struct ddb_sink {
     struct mono hold;        /* nothing is sent or taken before */
     struct backoff failing;  /* of `hold` */
     struct backoff refusing; /* source of jitter for items that come back */
-    uint32_t failures;       /* requests in a row that failed on the way or on their side */
-    uint32_t poison_row;     /* items set aside in a row without one being stored */
+    uint32_t failures;       /* rounds in a row in which requests failed on the way or on their side */
+    struct mono failed_at;
+    uint32_t poison_row; /* items set aside in a row without one being stored */
     struct ddb_episode trouble;
 
     bool stopping;

@@ -4,9 +4,10 @@
 
 #define DEADLINE_MS 20000u
 #define DEADLINE_BYTES_PER_MS 16u /* slowest uplink that a request is given time for: 16 KB/s */
-#define REFUSED_CAP_MS 20000u
 #define UNPROCESSED_BASE_MS 50u
+#define UNPROCESSED_CAP_MS 5000u /* others of the same request were taken: no reason to stay away for long */
 #define THROTTLED_BASE_MS 1000u
+#define THROTTLED_CAP_MS 20000u
 #define ASIDE_AGAIN_MS 5000u
 #define QUIET_MS 10000u    /* trouble is over after so long without any */
 #define ONE_AT_A_TIME 3u   /* failures in a row after which one connection tries for all */
@@ -29,13 +30,13 @@ uint32_t ddb_hold(struct ddb_sink *s, struct mono now)
     return ms;
 }
 
-/* Full jitter for items that come back: up to base * 2^n. */
-static struct mono delay_until(struct ddb_sink *s, uint32_t base_ms, uint32_t refusals, uint32_t at_least_ms,
-                               struct mono now)
+/* Full jitter: up to base * 2^n, and the cap. */
+static struct mono jitter(struct ddb_sink *s, uint32_t base_ms, uint32_t cap_ms, uint32_t n, struct mono from)
 {
     s->refusing.base_ms = base_ms;
-    s->refusing.tries = refusals;
-    return mono_add_ms(now, at_least_ms + backoff_next_ms(&s->refusing));
+    s->refusing.cap_ms = cap_ms;
+    s->refusing.tries = n;
+    return mono_add_ms(from, backoff_next_ms(&s->refusing));
 }
 
 /* What goes wrong, told at its beginning and end. */
@@ -81,6 +82,7 @@ static void note_success(struct ddb_sink *s, struct table *t)
     }
     if (t->broken) {
         t->broken = false;
+        t->hold = (struct mono){0};
         t->told[0] = '\0';
         log_emit(&log_accepted, "table=%s", t->name);
     }
@@ -164,22 +166,16 @@ static void return_all(struct outcome *o)
     }
 }
 
-static void delay_entry(struct outcome *o, struct entry *e, uint32_t base_ms, uint32_t at_least_ms)
-{
-    struct mono due = delay_until(o->sink, base_ms, e->refusals, at_least_ms, o->now);
-    if (e->refusals < 16) {
-        e->refusals++;
-    }
-    window_delay(&o->sink->window, e, due);
-}
-
 static void finish_transient(struct outcome *o, const struct dynamodb_answer *a)
 {
     struct ddb_sink *s = o->sink;
-    s->failures++;
     note_trouble(s, a, o->now);
     return_all(o);
-    ddb_hold(s, o->now);
+    if (o->slot->sent_at.ns >= s->failed_at.ns) { /* not one of several that were under way together */
+        s->failures++;
+        s->failed_at = o->now;
+        ddb_hold(s, o->now);
+    }
 }
 
 static void on_unprocessed(void *ctx, struct bytes sensor, int64_t timestamp_ms)
@@ -194,6 +190,32 @@ static void on_unprocessed(void *ctx, struct bytes sensor, int64_t timestamp_ms)
     }
 }
 
+/* How often the unprocessed items of a request have come back already. */
+static uint32_t most_refusals(const struct ddb_slot *slot)
+{
+    uint32_t most = 0;
+    for (const struct entry *e = slot->entries; e; e = e->next) {
+        most = e->unprocessed && e->refusals > most ? e->refusals : most;
+    }
+    return most;
+}
+
+/* They come back together, and so go out together. What is left in the slot was stored. */
+static void delay_unprocessed(struct outcome *o, struct mono due)
+{
+    struct entry **at = &o->slot->entries;
+    while (*at) {
+        struct entry *e = *at;
+        if (!e->unprocessed) {
+            at = &e->next;
+            continue;
+        }
+        *at = e->next;
+        e->refusals++;
+        window_delay(&o->sink->window, e, due);
+    }
+}
+
 static void finish_ok(struct outcome *o, const struct dynamodb_answer *a)
 {
     struct ddb_sink *s = o->sink;
@@ -205,35 +227,34 @@ static void finish_ok(struct outcome *o, const struct dynamodb_answer *a)
         finish_transient(o, &strange);
         return;
     }
+    struct table *t = slot->table;
     size_t stored = slot->count - o->unprocessed;
-    pace_result(&slot->table->pace, stored, o->unprocessed, o->now);
+    pace_result(&t->pace, stored, o->unprocessed, o->now);
     if (o->unprocessed) {
-        note_refused(slot->table, o->unprocessed, "UnprocessedItems", o->now);
+        note_refused(t, o->unprocessed, "UnprocessedItems", o->now);
     }
+    delay_unprocessed(o, jitter(s, UNPROCESSED_BASE_MS, UNPROCESSED_CAP_MS, most_refusals(slot), o->now));
     while (slot->entries) {
         struct entry *entry = slot->entries;
         slot->entries = entry->next;
-        if (entry->unprocessed) {
-            delay_entry(o, entry, UNPROCESSED_BASE_MS, 0);
-        } else {
-            window_done(&s->window, entry, on_stored, s, o->now);
-        }
+        window_done(&s->window, entry, on_stored, s, o->now);
     }
     if (stored) {
         s->poison_row = 0;
     }
-    note_success(s, slot->table);
+    note_success(s, t);
 }
 
 static void finish_throttled(struct outcome *o, const struct dynamodb_answer *a)
 {
-    pace_result(&o->slot->table->pace, 0, o->slot->count, o->now);
-    note_refused(o->slot->table, o->slot->count, a->type, o->now);
-    while (o->slot->entries) {
-        struct entry *e = o->slot->entries;
-        o->slot->entries = e->next;
-        delay_entry(o, e, THROTTLED_BASE_MS, a->retry_after_ms);
+    struct ddb_slot *slot = o->slot;
+    for (struct entry *e = slot->entries; e; e = e->next) {
+        e->unprocessed = true;
     }
+    pace_result(&slot->table->pace, 0, slot->count, o->now);
+    note_refused(slot->table, slot->count, a->type, o->now);
+    struct mono from = mono_add_ms(o->now, a->retry_after_ms);
+    delay_unprocessed(o, jitter(o->sink, THROTTLED_BASE_MS, THROTTLED_CAP_MS, most_refusals(slot), from));
 }
 
 static void finish_configuration(struct outcome *o, const struct dynamodb_answer *a)
@@ -357,6 +378,7 @@ static bool send_slot(struct ddb_slot *slot, struct mono now)
     }
     if (!e) {
         s->in_flight++;
+        slot->sent_at = now;
         count_sent(slot);
         return true;
     }

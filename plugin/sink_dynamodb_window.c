@@ -443,6 +443,16 @@ void window_release(struct window *w, struct mono now)
     }
 }
 
+void window_hurry(struct window *w, struct mono due)
+{
+    for (size_t i = 0; i < w->delayed; i++) {
+        w->heap[i]->due = mono_min(w->heap[i]->due, due);
+    }
+    for (size_t i = w->delayed / 2; i-- > 0;) {
+        sift_down(w, i);
+    }
+}
+
 struct mono window_next_due(const struct window *w)
 {
     return w->delayed ? w->heap[0]->due : MONO_NEVER;

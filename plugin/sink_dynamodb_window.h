@@ -70,6 +70,7 @@ struct table {
     struct backoff mistake; /* how long to wait while the configuration is wrong */
     bool broken;            /* refused for a reason that waiting does not change */
     char told[320];         /* the reason last logged */
+
     struct mono refused_at; /* last time that items were refused for being too fast */
     struct mono refused_since;
     uint64_t refused; /* since then; 0 = all is well */
@@ -123,6 +124,8 @@ void window_suspect(struct window *w, struct table *t, struct entry *entries, si
 
 /* Puts delayed entries that are due back into their queues. */
 void window_release(struct window *w, struct mono now);
+/* Lets delayed entries come back at `due` at the latest. */
+void window_hurry(struct window *w, struct mono due);
 /* When the next one is due; MONO_NEVER. */
 struct mono window_next_due(const struct window *w);
 

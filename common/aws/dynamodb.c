@@ -36,6 +36,7 @@ struct dynamodb_request {
     struct http_request *http;
     dynamodb_done_fn *done;
     void *ctx;
+    int64_t clock_offset_ms; /* that it was signed with */
 };
 
 /* "https://HOST[:PORT][/]" -> url with a slash at the end, and host as the Host header says it. */
@@ -171,21 +172,28 @@ static bool crc_is_good(const struct http_answer *a)
     return !header.data || read_uint(header, UINT64_MAX) == crc32_z(0, a->body.data, a->body.len);
 }
 
-/* A refused signature: if AWS's clock is another one, ours is corrected and the request may go again. */
-static void compare_clocks(struct dynamodb *d, const struct http_answer *a, struct dynamodb_answer *out)
+static bool is_skewed(int64_t ms)
 {
+    return ms <= -SKEW_MS || ms >= SKEW_MS;
+}
+
+/* A refused signature: if AWS's clock is another one, ours is corrected and the request may go again. */
+static void compare_clocks(const struct dynamodb_request *r, const struct http_answer *a, struct dynamodb_answer *out)
+{
+    struct dynamodb *d = r->d;
     struct wall theirs;
     if (http_date_parse(http_answer_header(a, "Date"), &theirs) != E_OK) {
         return;
     }
     int64_t offset = theirs.ms - wall_now().ms;
-    int64_t change = offset - d->clock_offset_ms;
-    if (change > -SKEW_MS && change < SKEW_MS) {
+    if (!is_skewed(offset - r->clock_offset_ms)) {
         return;
     }
-    d->clock_offset_ms = offset;
     out->outcome = DYNAMODB_CLOCK;
-    log_emit(&log_clock, "ahead_s=%lld", (long long)offset / 1000);
+    if (is_skewed(offset - d->clock_offset_ms)) { /* the first of several that were under way together */
+        d->clock_offset_ms = offset;
+        log_emit(&log_clock, "ahead_s=%lld", (long long)offset / 1000);
+    }
 }
 
 static void describe_failure(const struct http_answer *a, struct dynamodb_answer *out)
@@ -213,7 +221,7 @@ static void on_answer(void *ctx, const struct http_answer *a)
         answer.retry_after_ms = wait < 60000 ? (uint32_t)wait : 60000;
     }
     if (answer.time_refused) {
-        compare_clocks(d, a, &answer);
+        compare_clocks(r, a, &answer);
     }
     if (answer.outcome == DYNAMODB_CREDENTIALS && !credentials_refused(d->credentials)) {
         answer.outcome = DYNAMODB_CONFIGURATION;
@@ -262,7 +270,7 @@ enum err dynamodb_call(struct dynamodb *d, const char *operation, struct bytes b
     if (!r) {
         return E_NOMEM;
     }
-    *r = (struct dynamodb_request){.d = d, .done = done, .ctx = ctx};
+    *r = (struct dynamodb_request){.d = d, .done = done, .ctx = ctx, .clock_offset_ms = d->clock_offset_ms};
     struct http_header headers[] = {
         {"Content-Type", CONTENT_TYPE},
         {"X-Amz-Target", target},

@@ -226,7 +226,7 @@ def test_wrong_table(gateway, dynamo, tmp_path, mistake, text):
         b.publish("sensors/one", b"%d" % i)
     line = b.wait_log("dynamodb.refused")
     assert text in line and "table=late" in line
-    #SQL b.store.wait_count(60)  # SQLite does not wait
+    b.store.wait_count(60)  # SQLite does not wait
     b.wait_sys("dynamodb/state", "failed")
     assert not b.spool.rejected() and len(b.process.lines("dynamodb.refused")) == 1
     if mistake == "other keys":

@@ -195,13 +195,28 @@ enum err dynamodb_query_build(const struct dynamodb_layout *l, const struct dyna
     return e ? e : buffer_append_byte(out, '}');
 }
 
-enum err dynamodb_scan_build(const struct dynamodb_layout *l, struct bytes table, struct bytes start_key,
-                             struct buffer *out)
+enum err dynamodb_scan_build(const struct dynamodb_layout *l, struct bytes table, uint32_t limit,
+                             struct bytes start_key, struct buffer *out)
 {
     enum err e = buffer_append_byte(out, '{');
     e = e ? e : append_text_member(out, "TableName", table);
     e = e ? e : buffer_append(out, BYTES(",\"ProjectionExpression\":\"#s, #t\""));
     e = e ? e : append_names(l, out);
+    if (limit) {
+        e = e ? e : buffer_appendf(out, ",\"Limit\":%u", limit);
+    }
     e = e ? e : append_start_key(start_key, out);
     return e ? e : buffer_append_byte(out, '}');
+}
+
+enum err dynamodb_partition_end(const struct dynamodb_layout *l, struct bytes sensor, struct buffer *out)
+{
+    enum err e = buffer_append_byte(out, '{');
+    e = e ? e : json_append_string(out, bytes_str(l->sensor_key));
+    e = e ? e : buffer_append_byte(out, ':');
+    e = e ? e : attribute_append_string(out, sensor);
+    e = e ? e : buffer_append_byte(out, ',');
+    e = e ? e : json_append_string(out, bytes_str(l->time_key));
+    e = e ? e : buffer_append_str(out, l->time_type == 'N' ? ":{\"N\":\"9e125\"}}" : ":{\"S\":\"~\"}}");
+    return e;
 }

@@ -69,9 +69,13 @@ struct dynamodb_query {
 MUST_CHECK enum err dynamodb_query_build(const struct dynamodb_layout *l, const struct dynamodb_query *q,
                                          struct buffer *out);
 
-/* Body of a Scan that gives the keys of all items of a table: costly, reads the whole table. */
-MUST_CHECK enum err dynamodb_scan_build(const struct dynamodb_layout *l, struct bytes table, struct bytes start_key,
-                                        struct buffer *out);
+/* Body of a Scan that gives the keys of the items behind `start_key`; all of a table is costly to read. limit: items of a page, 0 =
+ * as many as DynamoDB gives. A start key need not exist: with one behind the last of a partition the Scan goes on in the next. */
+MUST_CHECK enum err dynamodb_scan_build(const struct dynamodb_layout *l, struct bytes table, uint32_t limit,
+                                        struct bytes start_key, struct buffer *out);
+
+/* Appends a start key behind every measurement of a sensor. */
+MUST_CHECK enum err dynamodb_partition_end(const struct dynamodb_layout *l, struct bytes sensor, struct buffer *out);
 
 /* An item of an answer. Valid during the call. */
 struct dynamodb_item {

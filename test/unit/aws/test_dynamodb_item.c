@@ -153,7 +153,7 @@ static void test_query(void **state)
                 "\"ExpressionAttributeValues\":{\":s\":{\"S\":\"a\"},\":a\":{\"N\":\"1\"},\":b\":{\"N\":\"2\"}},"
                 "\"ScanIndexForward\":true,\"ExclusiveStartKey\":{\"k\":{}}}");
     buffer_clear(&out);
-    assert_int_equal(dynamodb_scan_build(&plain, BYTES("t-1"), BYTES(""), &out), E_OK);
+    assert_int_equal(dynamodb_scan_build(&plain, BYTES("t-1"), 0, BYTES(""), &out), E_OK);
     assert_text("{\"TableName\":\"t-1\",\"ProjectionExpression\":\"#s, #t\","
                 "\"ExpressionAttributeNames\":{\"#s\":\"sensor\",\"#t\":\"timestamp\"}}");
 }

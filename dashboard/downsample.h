@@ -1,0 +1,45 @@
+/* Measurements of a time range brought down to a given number of points: for each metric minimum, maximum and average of each
+ * bucket, in one pass and in memory that depends on points and metrics only. No I/O. One thread at a time.
+ *
+ * Buckets are equally wide and lie on a grid that starts at 1970: a range of the same length and number of points has the same grid
+ * wherever it begins, so that a live view can ask for its newest buckets alone. A bucket's time is the mean of its measurements'
+ * times: that of the measurement where there is one. Empty buckets do not appear; where a sensor was silent for
+ * more than three times its usual interval a row of nulls stands between, so that a chart shows a gap.
+ *
+ *   {"t":[ms,..],"meta":{..},"temperature":{"min":[..],"max":[..],"avg":[..]},"walking":{"state":["true",..],"changes":[..]}}
+ *
+ * `state` is the last one of its bucket, `changes` how often it differed from the one before. A metric with both numbers
+ * and text has all five. A metric that is called "t" or "meta" stands there as ".t" or ".meta". */
+#ifndef DASHBOARD_DOWNSAMPLE_H
+#define DASHBOARD_DOWNSAMPLE_H
+
+#include "base/buffer.h"
+
+#define DOWNSAMPLE_METRICS_MAX 64u /* more are left out and counted in meta.omitted */
+#define DOWNSAMPLE_STATES_MAX 64u  /* different states of a metric; others become "(other)" */
+#define DOWNSAMPLE_STATE_BYTES 64u /* longer states are cut */
+
+struct downsample;
+
+struct downsample_options {
+    int64_t from_ms, to_ms; /* inclusive, 0 <= from <= to */
+    uint32_t points;        /* at least 1 */
+    struct bytes metric;    /* only this one; data NULL = all; borrowed */
+};
+
+MUST_CHECK enum err downsample_create(const struct downsample_options *o, struct downsample **out);
+void downsample_destroy(struct downsample *d); /* NULL is allowed */
+
+/* Start of the bucket that holds `time_ms`. */
+int64_t downsample_bucket_start(const struct downsample *d, int64_t time_ms);
+
+/* Adds a measurement. Those outside the range, and messages that are no JSON objects, are left out. E_NOMEM. */
+MUST_CHECK enum err downsample_add(struct downsample *d, int64_t time_ms, struct bytes message);
+
+/* Appends the JSON. `complete`: the whole range was read. */
+MUST_CHECK enum err downsample_write(const struct downsample *d, bool complete, struct buffer *out);
+
+/* Appends a finite double, as short as it can be without changing it. */
+MUST_CHECK enum err downsample_append_number(struct buffer *out, double value);
+
+#endif

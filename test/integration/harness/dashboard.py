@@ -1,0 +1,104 @@
+"""dashboard.cgi under a real lighttpd, as CGI or FastCGI; and stores filled without the plugin."""
+
+import http.client
+import json
+import pathlib
+import re
+import sqlite3
+import urllib.parse
+
+from .process import TOP, Process, accepts, free_port, wait_until
+
+LIGHTTPD = "/usr/sbin/lighttpd"
+SCHEMA = """
+PRAGMA journal_mode = WAL;
+CREATE TABLE measurement(sensor TEXT NOT NULL, timestamp INTEGER NOT NULL, topic TEXT NOT NULL, message TEXT NOT NULL,
+                         PRIMARY KEY(sensor, timestamp)) WITHOUT ROWID;
+CREATE TABLE sensor(sensor TEXT NOT NULL PRIMARY KEY, first INTEGER NOT NULL, last INTEGER NOT NULL, count INTEGER NOT NULL);
+PRAGMA user_version = 1;
+"""
+
+
+def fill_sqlite(path, rows):
+    """A store as the plugin makes it, or more rows in one; rows: (sensor, ms, message as value or JSON text)."""
+    new = not pathlib.Path(path).exists()
+    db = sqlite3.connect(path)
+    if new:
+        db.executescript(SCHEMA)
+    rows = [(s, t, "topic/" + s, m if isinstance(m, str) else json.dumps(m)) for s, t, m in rows]
+    db.executemany("INSERT INTO measurement VALUES(?, ?, ?, ?)", rows)
+    db.execute("DELETE FROM sensor")
+    db.execute("INSERT INTO sensor SELECT sensor, min(timestamp), max(timestamp), count(*) FROM measurement GROUP BY sensor")
+    db.commit()
+    db.close()
+
+
+class Answer:
+    def __init__(self, response):
+        self.status = response.status
+        self.headers = response.headers
+        self.body = response.read()
+
+    def json(self):
+        return json.loads(self.body)
+
+
+class Dashboard:
+    """lighttpd with conf/lighttpd-dashboard.conf as it is delivered, its variables changed. kind: "fastcgi" or "cgi"."""
+
+    def __init__(self, directory, build, options, kind="fastcgi", env=None, procs=1):
+        self.directory = pathlib.Path(directory) / f"dashboard-{kind}-{free_port()}"
+        self.directory.mkdir()
+        self.port = free_port()
+        self.conf = self.directory / "dashboard.conf"
+        self.conf.write_text("\n".join(options) + "\n")
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.write_lighttpd_conf(pathlib.Path(build) / "dashboard", kind, procs)
+        self.process = Process(f"lighttpd-{kind}", [LIGHTTPD, "-D", "-f", self.directory / "lighttpd.conf"], self.directory,
+                               {**(env or {}), "DASHBOARD_CONF": str(self.conf)})
+
+    def write_lighttpd_conf(self, built, kind, procs):
+        text = (TOP / "conf" / "lighttpd-dashboard.conf").read_text()
+        values = {"address": f"127.0.0.1:{self.port}", "program": built / "dashboard.cgi", "pages": f"{built}/page/",
+                  "conf": self.conf, "socket": self.directory / "socket"}
+        for name, value in values.items():
+            text, found = re.subn(rf'(?m)^(var\.dashboard_{name}\s*= )"[^"]*"', rf'\1"{value}"', text)
+            assert found == 1, name
+        if kind == "cgi":
+            text = self.as_cgi(text)
+        text = text.replace('"max-procs" => 2', f'"max-procs" => {procs}')
+        # The program's environment: everything of ours (sanitizers, AWS) but what the snippet sets.
+        head = (f'server.document-root = "{self.directory}"\nserver.port = {free_port()}\nserver.bind = "127.0.0.1"\n'
+                'server.errorlog = "/dev/stderr"\n')
+        (self.directory / "lighttpd.conf").write_text(head + text)
+
+    @staticmethod
+    def as_cgi(text):
+        """What the snippet's last comment says, done."""
+        head, comment = text.split("Replace the part \"FastCGI\" above by\n")
+        cgi = "\n".join(line.removeprefix("#") for line in comment.splitlines())
+        head = head.replace('#server.modules += ( "mod_cgi"', 'server.modules += ( "mod_cgi"')
+        start, end = head.index("    # FastCGI:"), head.index("    # Password.")
+        return head[:start] + cgi + "\n" + head[end:]
+
+    def start(self):
+        self.process.start()
+        wait_until(lambda: accepts(self.port), 10, lambda: self.process.tail(20))
+        return self
+
+    def get(self, path, method="GET", headers=None, body=None):
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        try:
+            connection.request(method, path, body, headers or {})
+            return Answer(connection.getresponse())
+        finally:
+            connection.close()
+
+    def json(self, path, status=200):
+        answer = self.get(path)
+        assert answer.status == status, (path, answer.status, answer.body[:500])
+        return answer.json()
+
+    def range(self, sensor, status=200, **parameters):
+        query = urllib.parse.urlencode(parameters)
+        return self.json(f"/api/sensors/{urllib.parse.quote(sensor, safe='')}/range?{query}", status)

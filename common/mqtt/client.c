@@ -123,9 +123,16 @@ static void dispatch(struct mqtt_client *c, const struct mqtt_event *event)
     }
 }
 
+/* Not for every acknowledgement: a quarter of the window at once makes few large writes out of many small ones. */
+static bool window_has_drained(const struct mqtt_client *c)
+{
+    uint32_t quarter = c->session.window / 4;
+    return c->session.publishes + (quarter > 0 ? quarter : 1) <= c->session.window;
+}
+
 static void tell_writable(struct mqtt_client *c)
 {
-    if (c->window_full && !c->closing && mqtt_session_has_room(&c->session)) {
+    if (c->window_full && !c->closing && window_has_drained(c)) {
         c->window_full = false;
         if (c->events->on_writable) {
             c->events->on_writable(c->ctx);

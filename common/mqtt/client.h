@@ -25,7 +25,7 @@ struct mqtt_client_events {
     /* A publish sent with `token` is settled: PUBACK, or PUBCOMP for QoS 2. reason >= 0x80: refused by the server. Not
      * called for QoS 0. */
     void (*on_published)(void *ctx, uint64_t token, uint8_t reason, struct bytes reason_text);
-    /* The window has room again after mqtt_client_publish said E_FULL. */
+    /* After mqtt_client_publish said E_FULL: a quarter of the window, or the output, has room again. */
     void (*on_writable)(void *ctx);
     /* A message came. QoS 1: the owner calls mqtt_client_ack(packet_id) when it has taken charge of it. QoS 2 is handled
      * inside up to PUBCOMP and given once, at PUBLISH. Valid during the call. */

@@ -83,3 +83,33 @@ def test_commands_while_the_broker_was_away(broker, gate, client_id):
     seen = b.recorder("in/#")
     g.publish("in/after", b"1")
     wait_until(lambda: "in/after" in seen.topics())
+
+
+@pytest.mark.parametrize("protocol", ["mqttv5", "mqttv311"])
+def test_persistent_session(broker, gate, client_id, protocol):
+    """IoT Core keeps commands for an hour while the gateway is away."""
+    g = gate()
+    b = broker(options=[*g.plugin_options(client_id), f"iot_protocol {protocol}", "topic in/# in 1"])
+    g.wait_events("subscribe")
+    seen = b.recorder("in/#")
+    g.fault("accept", "close")
+    g.end("close")
+    wait_until(lambda: g.events("closed"))
+    for i in range(3):
+        g.publish("in/x", str(i))
+    g.clear()
+    assert [p.payload for p in seen.wait_messages(3, timeout=60)] == [b"0", b"1", b"2"]
+    b.wait_log("session=resumed")
+
+
+@pytest.mark.parametrize("protocol", ["mqttv5", "mqttv311"])
+def test_expired_session(broker, gate, client_id, protocol):
+    g = gate(session_seconds=0)
+    b = broker(options=[*g.plugin_options(client_id), f"iot_protocol {protocol}", "topic in/# in 1"])
+    g.wait_events("subscribe")
+    g.end("close")
+    g.wait_events("subscribe", 2, 60)
+    seen = b.recorder("in/#")
+    g.publish("in/x", b"1")
+    seen.wait_messages(1)
+    assert "session=resumed" not in b.log

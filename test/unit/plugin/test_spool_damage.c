@@ -138,8 +138,8 @@ static bool interesting(size_t offset)
 static void flip_bits(struct image *im, unsigned segment)
 {
     for (size_t offset = 0; offset < im->size; offset++) {
-        unsigned every = offset < SEGMENT_HEADER_SIZE ? 3 : 5;
-        for (unsigned bit = (unsigned)(offset % every); interesting(offset) && bit < 8; bit += every) {
+        if (interesting(offset)) {
+            unsigned bit = (unsigned)(offset * 5 % 8);
             uint8_t byte = im->bytes[segment][offset] ^ (uint8_t)(1u << bit);
             bool last = segment == SEGMENTS - 1;
             restore(im);

@@ -284,6 +284,18 @@ const char *mqtt_client_security(const struct mqtt_client *c)
     return c->stream ? stream_security(c->stream) : "closed";
 }
 
+void mqtt_client_pause_reading(struct mqtt_client *c, bool paused)
+{
+    if (c->closing) {
+        return;
+    }
+    if (paused) {
+        stream_pause_reading(c->stream);
+    } else {
+        stream_resume_reading(c->stream);
+    }
+}
+
 void mqtt_client_close(struct mqtt_client *c, bool graceful)
 {
     struct buffer *out = output(c);

@@ -60,6 +60,10 @@ MUST_CHECK enum err mqtt_client_ack(struct mqtt_client *c, uint16_t packet_id, u
 /* Of the open connection, for logs: TLS version and cipher, or "plain". */
 const char *mqtt_client_security(const struct mqtt_client *c);
 
+/* Leaves what the server sends in the kernel for a while, so that many small packets are taken in one turn of the loop. For
+ * milliseconds: meanwhile nothing is handled, PINGRESP included. */
+void mqtt_client_pause_reading(struct mqtt_client *c, bool paused);
+
 /* DISCONNECT and close, or (graceful false) drop the connection so that the server sends the will. on_end follows, after
  * this returned; no other call does. */
 void mqtt_client_close(struct mqtt_client *c, bool graceful);

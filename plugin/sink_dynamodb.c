@@ -120,6 +120,9 @@ static void on_credentials_ready(void *ctx)
     struct ddb_sink *s = ctx;
     s->no_credentials = false;
     s->hold = (struct mono){0};
+    for (struct table *t = s->window.tables; t; t = t->next) {
+        t->hold = (struct mono){0}; /* what was not permitted may be now */
+    }
     if (!s->stopping) {
         ddb_work(s);
     }

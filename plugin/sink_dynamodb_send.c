@@ -262,8 +262,10 @@ static void finish_configuration(struct outcome *o, const struct dynamodb_answer
     struct table *t = o->slot->table;
     t->broken = true;
     t->hold = mono_add_ms(o->now, backoff_next_ms(&t->mistake) + 1000);
-    if (strcmp(t->told, a->text) != 0) {
-        snprintf(t->told, sizeof(t->told), "%s", a->text);
+    char reason[sizeof(t->told)];
+    snprintf(reason, sizeof(reason), "%s: %.48s", a->type, a->text); /* behind that texts have times and ids in them */
+    if (strcmp(t->told, reason) != 0) {
+        memcpy(t->told, reason, sizeof(reason));
         log_emit(&log_refused, "table=%s type=%s status=%d text=\"%s\"", t->name, a->type, a->status, a->text);
     }
     return_all(o);

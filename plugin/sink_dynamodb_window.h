@@ -69,7 +69,7 @@ struct table {
     struct mono hold;       /* nothing is sent before */
     struct backoff mistake; /* how long to wait while the configuration is wrong */
     bool broken;            /* refused for a reason that waiting does not change */
-    char told[320];         /* the reason last logged */
+    char told[128];         /* the beginning of the reason last logged */
 
     struct mono refused_at; /* last time that items were refused for being too fast */
     struct mono refused_since;

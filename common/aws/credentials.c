@@ -8,7 +8,7 @@
 #include <stdlib.h>
 
 #define RETRY_BASE_MS 1000u
-#define RETRY_CAP_MS 60000u
+#define RETRY_CAP_MS 20000u
 #define REFUSED_PAUSE_MS 2000u /* between questions that a refusal by AWS causes */
 #define LIFETIME_MAX_MS (INT64_C(7) * 24 * 3600 * 1000)
 
@@ -196,6 +196,7 @@ static void plan_renewal(struct credentials *c, int64_t lifetime_ms)
 static void end_round_with(struct credentials *c, enum credential_source_id id, struct credential_answer *answer)
 {
     bool first = !c->held || c->source != id;
+    bool news = first || !aws_keys_equal(&c->keys, &answer->keys);
     aws_keys_finish(&c->keys);
     c->keys = answer->keys;
     answer->keys = (struct aws_keys){0};
@@ -210,9 +211,11 @@ static void end_round_with(struct credentials *c, enum credential_source_id id, 
     if (c->temporary) {
         plan_renewal(c, answer->lifetime_ms);
     }
-    log_emit(first ? &log_ready : &log_renewed, "source=%s lifetime_s=%lld", source_names[id],
-             (long long)(c->temporary ? answer->lifetime_ms / 1000 : 0));
-    c->events.on_ready(c->ctx);
+    if (news) {
+        log_emit(first ? &log_ready : &log_renewed, "source=%s lifetime_s=%lld", source_names[id],
+                 (long long)(c->temporary ? answer->lifetime_ms / 1000 : 0));
+        c->events.on_ready(c->ctx);
+    }
 }
 
 static void on_fetched(void *ctx, enum err e, struct credential_answer *answer, const char *text);

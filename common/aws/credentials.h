@@ -27,7 +27,7 @@ struct credentials_options {
 };
 
 struct credentials_events {
-    /* Credentials became available or were renewed: credentials_get() will succeed. */
+    /* Credentials became available or were replaced by others: credentials_get() will succeed. */
     void (*on_ready)(void *ctx);
     /* No source answered; `tried` says what each one said. The chain is asked again by itself. */
     void (*on_failed)(void *ctx, const char *tried);

@@ -223,8 +223,11 @@ static void on_answer(void *ctx, const struct http_answer *a)
     if (answer.time_refused) {
         compare_clocks(r, a, &answer);
     }
-    if (answer.outcome == DYNAMODB_CREDENTIALS && !credentials_refused(d->credentials)) {
-        answer.outcome = DYNAMODB_CONFIGURATION;
+    /* a signature that is wrong and not for its time: the secret key is, perhaps not in its source any more */
+    bool wrong_secret = answer.time_refused && answer.outcome == DYNAMODB_CONFIGURATION;
+    if (answer.outcome == DYNAMODB_CREDENTIALS || wrong_secret) {
+        bool others = credentials_refused(d->credentials);
+        answer.outcome = others && !wrong_secret ? DYNAMODB_CREDENTIALS : DYNAMODB_CONFIGURATION;
     }
     dynamodb_done_fn *done = r->done;
     void *done_ctx = r->ctx;

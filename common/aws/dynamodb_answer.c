@@ -78,6 +78,13 @@ static struct bytes find(struct bytes body, struct bytes name)
     return t.text;
 }
 
+/* The first line: AWS adds the canonical request to some messages, with the session token in it. */
+static struct bytes first_line(struct bytes message)
+{
+    const uint8_t *end = message.len ? memmem(message.data, message.len, "\\n", 2) : NULL;
+    return end ? bytes_sub(message, 0, (size_t)(end - message.data)) : message;
+}
+
 /* "com.amazonaws.dynamodb.v20120810#ThrottlingException:http://..." -> "ThrottlingException" */
 static struct bytes bare_type(struct bytes type)
 {
@@ -131,7 +138,7 @@ void dynamodb_classify(int status, struct bytes body, struct dynamodb_answer *ou
     out->outcome = outcome_of(status, type, message);
     log_escape(type, out->type, sizeof(out->type));
     if (message.len) {
-        log_escape(message, out->text, sizeof(out->text));
+        log_escape(first_line(message), out->text, sizeof(out->text));
     } else {
         snprintf(out->text, sizeof(out->text), "HTTP status %d", status);
     }

@@ -63,7 +63,9 @@ enum err aws_region_find(const char *configured, const struct aws_profile *profi
             return E_OK;
         }
     }
-    aws_error_set(error, "no region: set aws_region (or AWS_REGION, or region in the shared config file)");
+    aws_error_set(
+        error,
+        "aws_region: not set, and neither AWS_REGION nor the shared config file nor an endpoint says the region");
     return E_NOT_FOUND;
 }
 

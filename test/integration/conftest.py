@@ -17,8 +17,9 @@
     relay       relay(port) -> harness.relay.Relay in front of it
     gate        gate(**options) -> harness.gate.Gate, the stand-in that enforces IoT Core's limits and injects faults
 
-Marks: `slow` tests run only with --long (the full figures of the issue). Everything a test starts is ended with it, also when it
-fails; then the logs of all its programs are shown. A sanitizer report of any of them fails the test.
+Marks: `slow` tests run only with --long (the full figures of the issue), `timing` tests not with sanitizers. Everything a test
+starts is ended with it, also when it fails; then the logs of all its programs are shown. A sanitizer report of any of them
+fails the test.
 """
 
 import os
@@ -42,6 +43,7 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "slow: minutes long; only with --long")
+    config.addinivalue_line("markers", "timing: judges how long something takes; not with sanitizers")
 
 
 def pytest_collection_modifyitems(config, items):

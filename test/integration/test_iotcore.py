@@ -45,6 +45,7 @@ def all_arrived(g, n, timeout):
 
 # ---- limits
 
+@pytest.mark.timing
 def test_burst_of_1000_at_100_a_second(up):
     """All arrive in 10-12 s although the far side discards what is over 100/s without PUBACK; none twice."""
     b, g = up()
@@ -65,6 +66,7 @@ def test_rate_that_is_configured_too_high_recovers(up):
     assert g.events("publish", outcome="discarded")
 
 
+@pytest.mark.timing
 def test_byte_rate(up):
     b, g = up("iot_byte_rate 100k", lines=["topic # out 1"])
     start = time.monotonic()

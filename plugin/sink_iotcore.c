@@ -13,8 +13,9 @@ LOG_POINT(log_identity_kept, "iotcore.identity-kept", LOG_ERROR,
           "certificate files cannot be used, the old ones stay in force");
 
 enum {
-    RECORDS_PER_TURN = 1000, /* taken from the spool before the loop turns to others */
-    RETRY_MS = 200,          /* memory or the outbox was full */
+    WORK_PER_TURN = 1000, /* records taken from the spool before the loop turns to others */
+    SET_ASIDE_WORK = 20,  /* a file costs as much time as so many records */
+    RETRY_MS = 200,       /* memory or the outbox was full */
     LATENCY_WEIGHT = 16,
     SPARE_MAX = 1024,
     ESCAPED_SIZE = 400,
@@ -33,6 +34,7 @@ struct sink_iotcore {
     bool has_records; /* cursor_next has not said E_AGAIN since the last wake */
     bool window_full; /* cursor_next said E_FULL */
     bool pumping;
+    int work_left; /* of this turn */
     bool paused;
     unsigned wanting;  /* a connection that wanted records, looked at first */
     uv_timer_t timer;  /* pump again soon */
@@ -187,6 +189,7 @@ static void flow_confirm(void *ctx, struct delivery *d)
 static enum err flow_set_aside(void *ctx, const struct delivery *d, const char *reason)
 {
     struct sink_iotcore *s = sink_of(ctx);
+    s->work_left -= SET_ASIDE_WORK;
     char topic[ESCAPED_SIZE];
     log_escape(d->record.topic, topic, sizeof(topic));
     enum err err = rejected_put(s->host->rejected, SINK_IOTCORE, &d->record, reason);
@@ -261,11 +264,11 @@ static void pump(struct sink_iotcore *s)
     for (unsigned i = 0; i < s->count; i++) {
         flow_send(&s->connections[i].flow, now);
     }
-    unsigned taken = 0;
-    while (taken < RECORDS_PER_TURN && s->has_records && !s->window_full && any_wants(s, now) && take_record(s, now)) {
-        taken++;
+    s->work_left = WORK_PER_TURN;
+    while (s->work_left > 0 && s->has_records && !s->window_full && any_wants(s, now) && take_record(s, now)) {
+        s->work_left--;
     }
-    if (taken == RECORDS_PER_TURN) {
+    if (s->work_left <= 0) {
         pump_in(s, 0);
     }
     for (unsigned i = 0; i < s->count; i++) {

@@ -154,6 +154,24 @@ def test_several_connections(up):
     assert len(set.union(*used.values())) > 1
 
 
+def test_a_busy_topic_does_not_hold_back_another_connection(up):
+    """60 messages at 20 a second on one connection; what comes behind them for another one does not wait for them."""
+    b, g = up("iot_connections 2", "iot_publish_rate 20", wait=False)
+    g.wait_connected(2)
+    for i in range(8):
+        b.publish(f"t/{i}", b"first")
+    by_connection = {e["conn"]: e["topic"] for e in g.wait_messages(8)}
+    busy, other = by_connection.values()
+    with b.client() as c:
+        for i in range(60):
+            c.publish(busy, b'{"n":%d,}' % i, wait=False)
+        c.wait_acked(c.publish(other, b"second", wait=False))
+    wait_until(lambda: any(e["payload"] == b"second" for e in g.messages()), 2)
+    assert len(g.messages()) < 60
+    all_arrived(g, 60, 10)
+    assert [e["payload"] for e in g.messages() if e["topic"] == busy][1:] == [b'{"n":%d,}' % i for i in range(60)]
+
+
 # ---- losses and refusals
 
 @PROTOCOLS

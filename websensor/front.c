@@ -1,0 +1,330 @@
+#include "websensor/front.h"
+
+#include "base/log.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum {
+    BACKLOG = 1024,
+    /* libmicrohttpd's memory of one connection: request line, headers and the answer's headers. */
+    CONNECTION_MEMORY = 16384,
+    MEMORY_STEP = 2048,
+    /* Connections above our own ceiling, so that the one that has to go and the one that comes can be open together. */
+    SPARE_CONNECTIONS = 256,
+};
+
+LOG_POINT(log_listening, "http.listening", LOG_NOTICE, "listening");
+
+struct front_daemon {
+    struct front_daemon *next; /* links the daemons of a front, the newest first */
+    struct front *front;
+    struct MHD_Daemon *mhd;
+    uv_poll_t poll;
+    uv_timer_t timer;
+    unsigned open_handles;
+    bool draining;
+};
+
+struct front {
+    uv_loop_t *loop;
+    struct front_options options;
+    struct front_daemon *daemons;
+};
+
+/* --- running libmicrohttpd */
+
+static void run(struct front_daemon *d);
+
+static void on_timer(uv_timer_t *timer)
+{
+    run(timer->data);
+}
+
+static void on_ready(uv_poll_t *poll, int status, int events)
+{
+    (void)status;
+    (void)events;
+    run(poll->data);
+}
+
+static void run(struct front_daemon *d)
+{
+    MHD_UNSIGNED_LONG_LONG ms;
+    (void)MHD_run(d->mhd);
+    if (MHD_get_timeout(d->mhd, &ms) == MHD_YES) {
+        uv_timer_start(&d->timer, on_timer, ms, 0);
+    } else {
+        uv_timer_stop(&d->timer);
+    }
+}
+
+static void on_handle_closed(uv_handle_t *handle)
+{
+    struct front_daemon *d = handle->data;
+    if (--d->open_handles == 0) {
+        free(d);
+    }
+}
+
+static void stop_daemon(struct front_daemon *d)
+{
+    uv_poll_stop(&d->poll);
+    uv_timer_stop(&d->timer);
+    (void)MHD_run(d->mhd); /* takes up what has been resumed */
+    MHD_stop_daemon(d->mhd);
+    uv_close((uv_handle_t *)&d->poll, on_handle_closed);
+    uv_close((uv_handle_t *)&d->timer, on_handle_closed);
+}
+
+static struct MHD_Daemon *start_mhd(struct front_daemon *d, int fd, const char *cert, const char *key)
+{
+    const struct front_options *o = &d->front->options;
+    struct MHD_OptionItem tls[] = {
+        {MHD_OPTION_HTTPS_MEM_CERT, 0, (void *)(uintptr_t)cert},
+        {MHD_OPTION_HTTPS_MEM_KEY, 0, (void *)(uintptr_t)key},
+        {MHD_OPTION_HTTPS_PRIORITIES, 0, (void *)(uintptr_t) "NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2"},
+        {MHD_OPTION_END, 0, NULL},
+    };
+    unsigned flags = MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | (o->tls ? MHD_USE_TLS : 0u);
+    return MHD_start_daemon(
+        flags, 0, NULL, NULL, o->on_request, d, MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_LIMIT,
+        (unsigned)(o->max_connections + SPARE_CONNECTIONS), MHD_OPTION_CONNECTION_TIMEOUT, 0u,
+        MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY, MHD_OPTION_CONNECTION_MEMORY_INCREMENT,
+        (size_t)MEMORY_STEP, MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_SIGPIPE_HANDLED_BY_APP, 1,
+        MHD_OPTION_URI_LOG_CALLBACK, o->on_uri, d, MHD_OPTION_NOTIFY_COMPLETED, o->on_completed, d,
+        MHD_OPTION_NOTIFY_CONNECTION, o->on_connection, d, MHD_OPTION_ARRAY, o->tls ? tls : tls + 3, MHD_OPTION_END);
+}
+
+static bool same_socket(int fd, const struct stat *wanted)
+{
+    struct stat now;
+    return fstat(fd, &now) == 0 && now.st_ino == wanted->st_ino && now.st_dev == wanted->st_dev;
+}
+
+/* Takes `fd` over, also on failure. */
+static enum err add_daemon(struct front *f, int fd, const char *cert, const char *key)
+{
+    struct stat socket_stat;
+    struct front_daemon *d = calloc(1, sizeof(*d));
+    if (!d || fstat(fd, &socket_stat) != 0) {
+        free(d);
+        close(fd);
+        return E_NOMEM;
+    }
+    d->front = f;
+    d->mhd = start_mhd(d, fd, cert, key);
+    const union MHD_DaemonInfo *info = d->mhd ? MHD_get_daemon_info(d->mhd, MHD_DAEMON_INFO_EPOLL_FD) : NULL;
+    if (!info || uv_poll_init(f->loop, &d->poll, info->epoll_fd) != 0) {
+        if (d->mhd) {
+            MHD_stop_daemon(d->mhd);
+        }
+        if (same_socket(fd, &socket_stat)) { /* libmicrohttpd closes it in some cases and not in others */
+            close(fd);
+        }
+        free(d);
+        return f->options.tls ? E_TLS : E_IO;
+    }
+    uv_timer_init(f->loop, &d->timer);
+    d->poll.data = d;
+    d->timer.data = d;
+    d->open_handles = 2;
+    d->next = f->daemons;
+    f->daemons = d;
+    uv_poll_start(&d->poll, UV_READABLE, on_ready);
+    run(d);
+    return E_OK;
+}
+
+/* --- sockets */
+
+static int open_socket(const struct sockaddr *address, bool both_families)
+{
+    bool v6 = address->sa_family == AF_INET6;
+    int on = 1;
+    int only = !both_families;
+    int fd = socket(address->sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0) {
+        return -1;
+    }
+    socklen_t len = v6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in);
+    if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) != 0 ||
+        (v6 && setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &only, sizeof(only)) != 0) || bind(fd, address, len) != 0 ||
+        listen(fd, BACKLOG) != 0) {
+        int saved = errno;
+        close(fd);
+        errno = saved;
+        return -1;
+    }
+    return fd;
+}
+
+static int open_at(const char *address, uint16_t port, bool both_families)
+{
+    struct sockaddr_in v4;
+    struct sockaddr_in6 v6;
+    if (uv_ip4_addr(address, port, &v4) == 0) {
+        return open_socket((const struct sockaddr *)&v4, false);
+    }
+    if (uv_ip6_addr(address, port, &v6) == 0) {
+        return open_socket((const struct sockaddr *)&v6, both_families);
+    }
+    errno = EINVAL;
+    return -1;
+}
+
+/* The sockets of a listener; a machine without IPv6 has IPv4 alone. */
+static size_t open_listener(const struct config_listener *l, bool tls, int fds[FRONT_SOCKETS_MAX])
+{
+    size_t count = 0;
+    int fd;
+    if (l->address[0]) {
+        fd = open_at(l->address, l->port, false);
+    } else if (tls) {
+        fd = open_at("::", l->port, true);
+        if (fd < 0 && (errno == EAFNOSUPPORT || errno == EADDRNOTAVAIL)) {
+            fd = open_at("0.0.0.0", l->port, false);
+        }
+    } else {
+        fd = open_at("127.0.0.1", l->port, false);
+        int second = fd >= 0 ? open_at("::1", l->port, false) : -1;
+        if (second >= 0) {
+            fds[count++] = second;
+        }
+    }
+    if (fd >= 0) {
+        fds[count++] = fd;
+    }
+    return count;
+}
+
+enum err front_create(uv_loop_t *loop, const struct front_options *o, struct front *fronts[FRONT_SOCKETS_MAX],
+                      size_t *count, struct option_error *error)
+{
+    int fds[FRONT_SOCKETS_MAX];
+    const char *option = o->tls ? "listener" : "http_listener";
+    size_t n = open_listener(&o->listener, o->tls, fds);
+    *count = 0;
+    if (n == 0) {
+        enum err e = err_from_errno(errno);
+        option_error_set(error, "option %s: cannot listen on port %u: %s", option, o->listener.port, strerror(errno));
+        return e;
+    }
+    for (size_t i = 0; i < n; i++) {
+        struct front *f = calloc(1, sizeof(*f));
+        enum err e = E_NOMEM;
+        if (f) {
+            f->loop = loop;
+            f->options = *o;
+            e = add_daemon(f, fds[i], o->cert, o->key);
+        } else {
+            close(fds[i]);
+        }
+        if (e != E_OK) {
+            option_error_set(error, o->tls ? "options certfile and keyfile: not a certificate and its key"
+                                           : "option http_listener: the HTTP server does not start");
+            free(f);
+            for (i++; i < n; i++) {
+                close(fds[i]);
+            }
+            return e;
+        }
+        fronts[(*count)++] = f;
+    }
+    log_emit(&log_listening, "port=%u address=%s tls=%d", o->listener.port,
+             o->listener.address[0] ? o->listener.address
+             : o->tls               ? "*"
+                                    : "localhost",
+             o->tls);
+    return E_OK;
+}
+
+enum err front_set_certificate(struct front *f, const char *cert, const char *key)
+{
+    struct front_daemon *old = f->daemons;
+    const union MHD_DaemonInfo *info = MHD_get_daemon_info(old->mhd, MHD_DAEMON_INFO_LISTEN_FD);
+    int fd = info ? dup(info->listen_fd) : -1;
+    enum err e = fd >= 0 ? add_daemon(f, fd, cert, key) : E_IO;
+    if (e == E_OK) {
+        int quiesced = MHD_quiesce_daemon(old->mhd);
+        if (quiesced != MHD_INVALID_SOCKET) {
+            close(quiesced);
+        }
+        old->draining = true;
+    }
+    return e;
+}
+
+void front_quiesce(struct front *f)
+{
+    if (!f->daemons->draining) {
+        int fd = MHD_quiesce_daemon(f->daemons->mhd);
+        if (fd != MHD_INVALID_SOCKET) {
+            close(fd);
+        }
+        f->daemons->draining = true;
+    }
+}
+
+void front_destroy(struct front *f)
+{
+    while (f->daemons) {
+        struct front_daemon *d = f->daemons;
+        f->daemons = d->next;
+        stop_daemon(d);
+    }
+    free(f);
+}
+
+static size_t connections_of(const struct front_daemon *d)
+{
+    const union MHD_DaemonInfo *info = MHD_get_daemon_info(d->mhd, MHD_DAEMON_INFO_CURRENT_CONNECTIONS);
+    return info ? info->num_connections : 0;
+}
+
+void front_tick(struct front *f)
+{
+    for (struct front_daemon **at = &f->daemons->next; *at;) {
+        struct front_daemon *d = *at;
+        if (connections_of(d) == 0) {
+            *at = d->next;
+            stop_daemon(d);
+        } else {
+            at = &d->next;
+        }
+    }
+}
+
+void front_resume(void *cls, struct MHD_Connection *connection)
+{
+    struct front_daemon *d = cls;
+    MHD_resume_connection(connection);
+    uv_timer_start(&d->timer, on_timer, 0, 0); /* without threads libmicrohttpd does not wake itself */
+}
+
+void *front_ctx(void *cls)
+{
+    return ((struct front_daemon *)cls)->front->options.ctx;
+}
+
+bool front_is_draining(void *cls)
+{
+    return ((struct front_daemon *)cls)->draining;
+}
+
+bool front_is_tls(void *cls)
+{
+    return ((struct front_daemon *)cls)->front->options.tls;
+}
+
+size_t front_connections(const struct front *f)
+{
+    size_t n = 0;
+    for (const struct front_daemon *d = f->daemons; d; d = d->next) {
+        n += connections_of(d);
+    }
+    return n;
+}

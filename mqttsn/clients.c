@@ -163,6 +163,7 @@ static void destroy(struct client *c)
     if (g->shared) {
         shared_forget(c);
     }
+    links_forget(c);
     deadlines_remove(&g->deadlines, &c->deadline);
     table_remove(&g->clients, &c->by_id);
     session_destroy(c->session);
@@ -183,21 +184,29 @@ static void limit_kept(struct gateway *g)
 void client_settle(struct client *c)
 {
     struct gateway *g = c->gateway;
-    if (session_over(c->session)) {
+    bool over = session_over(c->session);
+    if (over && !c->old_link) {
         destroy(c);
         return;
+    }
+    if (over) { /* as if it were gone, but it may come back before its old link has ended */
+        free(c->dtls_identity);
+        c->dtls_identity = NULL;
     }
     bool online = session_state(c->session) != SESSION_OFFLINE;
     if (online != c->online) {
         c->online = online;
         if (online) {
             g->online++;
-            leave_kept(c);
         } else {
             g->online--;
             client_displace(c);
-            enter_kept(c);
         }
+    }
+    if (over || online) {
+        leave_kept(c);
+    } else if (!c->kept) {
+        enter_kept(c);
     }
     /* A deadline that has moved away (each packet does that) is left where it is: the timer looks again. */
     struct mono at = session_deadline(c->session);

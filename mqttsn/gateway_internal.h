@@ -59,7 +59,9 @@ struct client {
     struct place place;
     char *dtls_identity; /* owned; NULL = came without DTLS */
     struct deadline deadline;
-    struct link *link;                              /* links.c: NULL = none */
+    struct link *link; /* links.c: NULL = none */
+    struct link
+        *old_link; /* closed, and the broker has not seen the end: no new one before that, nor the client's end */
     struct client *next_waiting, *previous_waiting; /* for the link that the session has asked for */
     struct client *next_kept, *previous_kept;       /* sessions of clients that are away, oldest first */
     uint32_t *filters;                              /* shared.c: ids of what it has subscribed to */
@@ -67,10 +69,11 @@ struct client {
     uint32_t slot; /* shared.c */
     uint32_t generation;
     bool placed;
-    bool online;    /* counts against max_clients */
-    bool kept;      /* in the list of those that are away */
-    bool waiting;   /* in the list of those */
-    bool shared_up; /* shared.c: has the link */
+    bool online;     /* counts against max_clients */
+    bool kept;       /* in the list of those that are away */
+    bool waiting;    /* in the list of those */
+    bool wants_link; /* when the old one has ended */
+    bool shared_up;  /* shared.c: has the link */
 };
 
 struct gateway_metrics {
@@ -177,6 +180,8 @@ void clients_finish(struct gateway *g);
 /* --- links.c */
 extern const struct session_ops links_session_ops; /* owner: struct client */
 void links_turn_end(struct turn_item *item);
+/* The client is going before its old link. */
+void links_forget(struct client *c);
 /* --- shared.c */
 extern const struct session_ops shared_session_ops; /* owner: struct client */
 struct uplink_events;

@@ -3,8 +3,11 @@
  *   wanted --in turn--> opening --CONNACK--> up --closed by the session, or lost--> gone
  *
  * Opening is limited: brokers have short accept queues (mosquitto's is 100), and a broker that is away is tried by one
- * connection at a time, the others being told at once. A link that the session has closed lives on without a client until
- * its connection has ended. */
+ * connection at a time, the others being told at once.
+ *
+ * A link that the session has closed lives on until the broker has closed it, too, and only then the client gets another one:
+ * mosquitto takes one packet at a time from each connection, so that a CONNECT can overtake what was sent before it on the
+ * old connection, DISCONNECT included; what was overtaken would be lost, and the will sent. */
 #include "mqttsn/gateway_internal.h"
 
 #include "base/backoff.h"
@@ -27,6 +30,7 @@ LOG_POINT(log_link_lost, "mqttsn.link-lost", LOG_NOTICE, "connection to the brok
 struct link {
     struct gateway *gateway;
     struct client *client; /* NULL: closed by its session */
+    struct client *former; /* then: whose it was; NULL when that one is gone */
     struct mqtt_client *mqtt;
     bool up;
 };
@@ -187,12 +191,30 @@ static void on_end(void *ctx, enum err why, uint8_t reason, const char *detail)
         }
         opened(l, false);
     }
+    struct client *former = l->former;
     if (l->client) {
         tell_down(l->client, is_refusal(why, reason));
     }
     free(l);
     g->links--;
+    if (former) {
+        former->old_link = NULL;
+        if (former->wants_link) {
+            former->wants_link = false;
+            client_wait(former);
+        } else {
+            client_settle(former); /* may be over */
+        }
+    }
     gateway_check_stopped(g);
+}
+
+void links_forget(struct client *c)
+{
+    if (c->old_link) {
+        c->old_link->former = NULL;
+        c->old_link = NULL;
+    }
 }
 
 /* --- events */
@@ -246,7 +268,12 @@ static void ops_send(void *owner, const struct mqttsn_packet *p)
 
 static void ops_link_open(void *owner)
 {
-    client_wait(owner);
+    struct client *c = owner;
+    if (c->old_link) {
+        c->wants_link = true;
+    } else {
+        client_wait(c);
+    }
 }
 
 static void ops_link_close(void *owner, bool with_will)
@@ -254,9 +281,12 @@ static void ops_link_close(void *owner, bool with_will)
     struct client *c = owner;
     struct link *l = c->link;
     client_wait_no_longer(c);
+    c->wants_link = false;
     if (l) {
         c->link = NULL;
+        c->old_link = l;
         l->client = NULL;
+        l->former = c;
         mqtt_client_close(l->mqtt, !with_will);
     }
 }

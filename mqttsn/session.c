@@ -125,6 +125,19 @@ void session_link_close(struct session *s, bool with_will)
     session_up_forget_requests(s, false);
 }
 
+/* Nothing is kept: the next CONNECT meets a new session. */
+static void forget_all(struct session *s)
+{
+    session_down_clear(s, false);
+    session_up_forget_requests(s, true);
+    session_up_forget_subscriptions(s);
+    topics_clear(&s->topics);
+    free(s->will);
+    s->will = NULL;
+    s->clean = true;
+    s->no_dup = false;
+}
+
 void session_go_offline(struct session *s, bool with_will, bool tell)
 {
     if (tell) {
@@ -145,6 +158,9 @@ void session_go_offline(struct session *s, bool with_will, bool tell)
     s->supervise = s->retry = s->relink = MONO_NEVER;
     free(s->staged);
     s->staged = NULL;
+    if (!s->kept) {
+        forget_all(s);
+    }
 }
 
 void session_end(struct session *s, struct mono now)
@@ -160,6 +176,7 @@ void session_forget(struct session *s)
 {
     s->kept = false;
     session_link_close(s, false);
+    forget_all(s);
 }
 
 /* The device gave no sign for longer than it said it would. */

@@ -41,6 +41,7 @@ struct udp {
     bool pktinfo; /* the kernel tells the address that datagrams are sent to */
     bool blocked; /* the kernel takes no more: wait for writable */
     bool closing;
+    int watched; /* what poll waits for */
     struct address bound;
     const struct udp_events *events;
     void *ctx;
@@ -51,7 +52,7 @@ struct udp {
     struct waiting queue[QUEUE_MAX];
     uint8_t arena[ARENA_SIZE]; /* touched only as far as it is used */
 
-    struct batch batch;
+    struct batch in, out; /* two, because what comes in is answered at once */
     uint8_t input[BATCH][65536];
 };
 
@@ -111,7 +112,7 @@ static size_t put_local_address(const struct address *from, uint8_t *control)
 /* One batch; the number of datagrams. */
 static int receive_batch(struct udp *u)
 {
-    struct batch *b = &u->batch;
+    struct batch *b = &u->in;
     for (int i = 0; i < BATCH; i++) {
         b->pieces[i] = (struct iovec){u->input[i], sizeof(u->input[i])};
         b->headers[i].msg_hdr = (struct msghdr){.msg_name = &b->addresses[i],
@@ -132,21 +133,12 @@ static int receive_batch(struct udp *u)
         return 0;
     }
     u->stats.received += (uint64_t)n;
-    struct received {
-        struct address from, to;
-        uint32_t len;
-        bool whole;
-    } list[BATCH]; /* apart from the batch, which answers may use for sending */
-    for (int i = 0; i < n; i++) {
-        struct msghdr *h = &b->headers[i].msg_hdr;
-        list[i] = (struct received){.from = address_from_sockaddr((const struct sockaddr *)&b->addresses[i]),
-                                    .to = u->pktinfo ? local_address(u, h) : u->bound,
-                                    .len = b->headers[i].msg_len,
-                                    .whole = !(h->msg_flags & MSG_TRUNC)};
-    }
     for (int i = 0; i < n && !u->closing; i++) {
-        if (list[i].from.family != 0 && list[i].whole) {
-            u->events->on_datagram(u->ctx, &list[i].from, &list[i].to, bytes_make(u->input[i], list[i].len));
+        struct msghdr *h = &b->headers[i].msg_hdr;
+        struct address from = address_from_sockaddr((const struct sockaddr *)&b->addresses[i]);
+        struct address to = u->pktinfo ? local_address(u, h) : u->bound;
+        if (from.family != 0 && !(h->msg_flags & MSG_TRUNC)) {
+            u->events->on_datagram(u->ctx, &from, &to, bytes_make(u->input[i], b->headers[i].msg_len));
         }
     }
     return n;
@@ -157,6 +149,9 @@ static void watch(struct udp *u);
 static void on_poll(uv_poll_t *poll, int status, int events)
 {
     struct udp *u = poll->data;
+    if (status < 0) {
+        u->watched = 0; /* libuv has stopped it */
+    }
     if (events & UV_WRITABLE) {
         u->blocked = false;
         udp_flush(u);
@@ -172,8 +167,11 @@ static void on_poll(uv_poll_t *poll, int status, int events)
 
 static void watch(struct udp *u)
 {
-    /* Fails only for a handle that is closing. After an error libuv has stopped it, so that it is started each time. */
-    uv_poll_start(&u->poll, UV_READABLE | (u->blocked ? UV_WRITABLE : 0), on_poll);
+    int wanted = UV_READABLE | (u->blocked ? UV_WRITABLE : 0);
+    if (wanted != u->watched) {
+        u->watched = wanted;
+        uv_poll_start(&u->poll, wanted, on_poll); /* fails only for a handle that is closing */
+    }
 }
 
 /* --- sending */
@@ -181,7 +179,7 @@ static void watch(struct udp *u)
 /* Sends up to one batch of what waits. false: nothing more now. */
 static bool send_batch(struct udp *u)
 {
-    struct batch *b = &u->batch;
+    struct batch *b = &u->out;
     uint32_t size = u->count - u->first < BATCH ? u->count - u->first : BATCH;
     for (uint32_t i = 0; i < size; i++) {
         const struct waiting *w = &u->queue[u->first + i];

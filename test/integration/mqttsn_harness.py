@@ -53,7 +53,7 @@ class Gateway:
                 if not c.messages:
                     return None
                 s = json.loads(c.messages[-1].payload)
-                fits = all(v(s[k]) if callable(v) else s[k] == v for k, v in values.items())
+                fits = all(k in s and (v(s[k]) if callable(v) else s[k] == v) for k, v in values.items())
                 return s if fits else None
             return wait_until(good, timeout, lambda: f"{values}; last {c.messages[-1:]}")
 

@@ -1,7 +1,7 @@
 /* Subscribes and counts what mqload (test/bench/mqload.c) published: how many numbers arrived, how many twice, how long they took.
  * With -A FILE each number has a byte in that file that counts its arrivals (255 at most). Ends when all have arrived, when
  * nothing has come for the idle time, or on SIGTERM. */
-#include "wire.h"
+#include "tally.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -18,15 +18,7 @@
 
 struct sink {
     int fd;
-    uint64_t count;
-    uint8_t *marks;
-    uint64_t received;
-    uint64_t distinct;
-    uint64_t backwards; /* arrived behind a higher number */
-    uint64_t highest;
-    uint64_t first_sent_ns;
-    uint64_t last_ns;
-    struct wire_histogram latency;
+    struct tally tally;
     uint8_t in[IN_SIZE];
     size_t in_len;
     uint8_t out[OUT_SIZE];
@@ -39,21 +31,6 @@ static void on_signal(int number)
 {
     (void)number;
     stop_wanted = 1;
-}
-
-/* The decimal number behind `name` in the payload. */
-static bool member(const uint8_t *payload, size_t len, const char *name, uint64_t *out)
-{
-    const uint8_t *at = memmem(payload, len, name, strlen(name));
-    if (!at) {
-        return false;
-    }
-    uint64_t value = 0;
-    for (at += strlen(name); at < payload + len && *at >= '0' && *at <= '9'; at++) {
-        value = value * 10 + (uint64_t)(*at - '0');
-    }
-    *out = value;
-    return true;
 }
 
 static void flush(struct sink *s)
@@ -84,30 +61,7 @@ static void on_publish(struct sink *s, const struct wire_packet *p, uint64_t now
         }
         s->out_len += wire_puback(s->out + s->out_len, (uint16_t)(id[0] << 8 | id[1]));
     }
-    uint64_t seq;
-    uint64_t sent;
-    if (!member(p->body + at, p->len - at, "\"seq\":", &seq) || seq >= s->count) {
-        return;
-    }
-    s->received++;
-    s->last_ns = now;
-    if (s->marks[seq] == 0) {
-        s->distinct++;
-    }
-    if (s->marks[seq] < 255) {
-        s->marks[seq]++;
-    }
-    if (seq < s->highest) {
-        s->backwards++;
-    } else {
-        s->highest = seq;
-    }
-    if (member(p->body + at, p->len - at, "\"t\":", &sent) && sent <= now) {
-        wire_histogram_add(&s->latency, now - sent);
-        if (!s->first_sent_ns || sent < s->first_sent_ns) {
-            s->first_sent_ns = sent;
-        }
-    }
+    tally_add(&s->tally, p->body + at, p->len - at, now);
 }
 
 /* false: the connection has ended */
@@ -155,17 +109,6 @@ static bool subscribe(struct sink *s, const char *filter, unsigned qos)
            recv(s->fd, in, sizeof(in), MSG_WAITALL) == (ssize_t)sizeof(in) && in[0] == WIRE_SUBACK << 4 && in[4] <= 2;
 }
 
-static void print_result(const struct sink *s)
-{
-    double span = s->received ? (double)(s->last_ns - s->first_sent_ns) / 1e9 : 0;
-    printf("{\"received\": %llu, \"distinct\": %llu, \"twice\": %llu, \"backwards\": %llu, \"span_s\": %.6f, "
-           "\"rate\": %.1f, \"p50_us\": %.1f, \"p99_us\": %.1f, \"max_us\": %.1f}\n",
-           (unsigned long long)s->received, (unsigned long long)s->distinct,
-           (unsigned long long)(s->received - s->distinct), (unsigned long long)s->backwards, span,
-           span > 0 ? (double)s->distinct / span : 0, wire_histogram_us(&s->latency, 0.5),
-           wire_histogram_us(&s->latency, 0.99), (double)s->latency.max_ns / 1000);
-}
-
 int main(int argc, char **argv)
 {
     const char *host = "127.0.0.1";
@@ -174,6 +117,7 @@ int main(int argc, char **argv)
     const char *file = NULL;
     unsigned qos = 0;
     double idle_s = 10;
+    uint64_t count = 0;
     char id[64];
     struct sink *s = calloc(1, sizeof(*s));
     int c;
@@ -192,7 +136,7 @@ int main(int argc, char **argv)
             qos = (unsigned)strtoul(optarg, NULL, 10);
             break;
         case 'n':
-            s->count = strtoull(optarg, NULL, 10);
+            count = strtoull(optarg, NULL, 10);
             break;
         case 'A':
             file = optarg;
@@ -204,22 +148,22 @@ int main(int argc, char **argv)
             usage(2);
         }
     }
-    if (!s || !port || !s->count || strlen(filter) > 256) {
+    if (!s || !port || !count || strlen(filter) > 256) {
         usage(2);
     }
     signal(SIGTERM, on_signal);
     signal(SIGINT, on_signal);
     snprintf(id, sizeof(id), "mqsink-%ld", (long)getpid());
-    s->marks = file ? wire_map(file, s->count) : calloc(1, s->count);
     s->fd = wire_open(host, port);
-    if (!s->marks || s->fd < 0 || !wire_handshake(s->fd, id, true) || !subscribe(s, filter, qos)) {
+    if (!tally_init(&s->tally, count, file) || s->fd < 0 || !wire_handshake(s->fd, id, true) ||
+        !subscribe(s, filter, qos)) {
         fprintf(stderr, "mqsink: cannot subscribe at %s:%s\n", host, port);
         return 1;
     }
     printf("ready\n");
     fflush(stdout);
     uint64_t heard = wire_now_ns();
-    while (!stop_wanted && s->distinct < s->count) {
+    while (!stop_wanted && s->tally.distinct < count) {
         struct pollfd p = {.fd = s->fd, .events = POLLIN};
         if (poll(&p, 1, 100) > 0) {
             heard = wire_now_ns();
@@ -230,12 +174,9 @@ int main(int argc, char **argv)
             break;
         }
     }
-    print_result(s);
-    int code = s->distinct == s->count ? 0 : 3;
+    tally_print(&s->tally);
+    int code = s->tally.distinct == count ? 0 : 3;
     close(s->fd);
-    if (!file) {
-        free(s->marks);
-    }
     free(s);
     return code;
 }

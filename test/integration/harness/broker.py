@@ -179,7 +179,11 @@ class FarSide(Broker):
         super().__init__(directory, name=name, conf="\n".join(tls) + "\n" + conf, **options)
 
     def plugin_options(self, client, port=None):
-        """Options that point the plugin here, with the identity `client`; port: a relay's port instead of ours. AWS's rate
-        limits are off: this far side has none."""
-        return [f"iot_endpoint localhost:{port or self.tls_port}", f"iot_certfile {client.cert}", f"iot_keyfile {client.key}",
-                f"iot_cafile {client.ca}", "iot_publish_rate 0", "iot_byte_rate 0"]
+        """Options that point the plugin here, with the identity `client`; port: a relay's port instead of ours."""
+        return uplink_options(client, port or self.tls_port)
+
+
+def uplink_options(client, port):
+    """Options of an uplink to localhost:port with the identity `client`. AWS's rate limits are off."""
+    return [f"iot_endpoint localhost:{port}", f"iot_certfile {client.cert}", f"iot_keyfile {client.key}",
+            f"iot_cafile {client.ca}", "iot_publish_rate 0", "iot_byte_rate 0"]

@@ -2,7 +2,8 @@
 
 import json
 
-from .process import Process, wait_until
+from .broker import uplink_options
+from .process import Process, free_port, wait_until
 
 
 class _Tool:
@@ -59,3 +60,17 @@ class Sink(_Tool):
         """Waits until all these numbers have come."""
         wait_until(lambda: wanted <= self.arrived(), timeout,
                    lambda: f"{len(wanted)} messages; {len(wanted - self.arrived())} of them are missing", 0.2)
+
+
+class Far(Sink):
+    """mqfar: a TLS far side that acknowledges everything and counts; lighter than a mosquitto with a subscriber. tls_port and
+    plugin_options() as of harness.broker.FarSide."""
+
+    def __init__(self, build, directory, server, count, name="far", idle=60):
+        _Tool.__init__(self, build, "mqfar", directory, name, count, [])
+        self.tls_port = free_port()
+        self.process.argv += ["-p", str(self.tls_port), "-c", str(server.cert), "-k", str(server.key), "-a", str(server.ca),
+                              "-I", str(idle)]
+
+    def plugin_options(self, client):
+        return uplink_options(client, self.tls_port)

@@ -156,7 +156,7 @@ static void end_retry(void *ctx)
 static void append_retry(void *ctx)
 {
     struct retry *retry = ctx;
-    retry->result = spool_append(forwarder_spool(retry->control->forwarder), &retry->record);
+    retry->result = spool_append_again(forwarder_spool(retry->control->forwarder), &retry->record);
     if (forwarder_post(retry->control->forwarder, end_retry, retry) != E_OK) {
         free_retry(retry);
     }

@@ -276,7 +276,7 @@ static bool active_has_room(struct spool *s, size_t length)
            record_room(length) <= seg->size - atomic_load_explicit(&seg->tail, memory_order_relaxed);
 }
 
-static enum err append(struct spool *s, struct record *r)
+static enum err append(struct spool *s, struct record *r, bool again)
 {
     size_t length;
     if ((r->sinks & s->sinks) == 0 || (r->sinks & ~s->sinks) != 0) {
@@ -291,7 +291,9 @@ static enum err append(struct spool *s, struct record *r)
         return e;
     }
     r->sequence = s->next_sequence;
-    r->capture_ms = capture_clock_next(&s->capture, r->sensor, s->now(s->now_ctx));
+    if (!again) {
+        r->capture_ms = capture_clock_next(&s->capture, r->sensor, s->now(s->now_ctx));
+    }
     for (int attempt = 0; attempt < 2; attempt++) {
         e = active_has_room(s, length) ? E_OK : spool_roll(s, length);
         if (e == E_OK) {
@@ -314,9 +316,9 @@ static void wake(struct spool *s, uint32_t sinks)
     }
 }
 
-enum err spool_append(struct spool *s, struct record *r)
+static enum err append_and_wake(struct spool *s, struct record *r, bool again)
 {
-    enum err e = append(s, r);
+    enum err e = append(s, r, again);
     if (e != E_OK) {
         metric_add(&s->stats.refused, 1);
         return e;
@@ -331,6 +333,16 @@ enum err spool_append(struct spool *s, struct record *r)
         spool_note(s);
     }
     return E_OK;
+}
+
+enum err spool_append(struct spool *s, struct record *r)
+{
+    return append_and_wake(s, r, false);
+}
+
+enum err spool_append_again(struct spool *s, struct record *r)
+{
+    return append_and_wake(s, r, true);
 }
 
 /* --- accessors --- */

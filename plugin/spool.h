@@ -64,6 +64,8 @@ void spool_set_limits(struct spool *s, uint64_t max_size, enum spool_full full, 
  * refuses (it is tried again with later calls, at most every second); E_TOO_LARGE: over half a segment, or a field over its
  * limit; E_INVALID: r->sinks is empty or names a sink that is not configured. Broker's thread. */
 MUST_CHECK enum err spool_append(struct spool *s, struct record *r);
+/* The same for a record that comes back (from rejected/): it keeps its time of capture, and so the key under which it is stored. */
+MUST_CHECK enum err spool_append_again(struct spool *s, struct record *r);
 
 /* The cursor of a configured sink. Loop thread. */
 struct cursor *spool_cursor(struct spool *s, enum sink_id id);

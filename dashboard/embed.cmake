@@ -1,5 +1,5 @@
 # cmake -DOUT=FILE.c -DVERSIONED=DIR -P embed.cmake FILE...: the files as C arrays, and a copy of each in DIR for web servers that
-# hand them out themselves. In index.html @VERSION@ becomes a digest of all of them: URLs change with their content.
+# hand them out themselves. In HTML and scripts @VERSION@ becomes a digest of all of them: URLs change with their content.
 set(files "")
 set(taking NO)
 math(EXPR last "${CMAKE_ARGC} - 1")
@@ -23,7 +23,7 @@ set(arrays "")
 set(rows "")
 foreach(file ${files})
     get_filename_component(name ${file} NAME)
-    if(name MATCHES "\\.html$")
+    if(name MATCHES "\\.(html|js)$")
         configure_file(${file} ${VERSIONED}/${name} @ONLY)
     else()
         configure_file(${file} ${VERSIONED}/${name} COPYONLY)

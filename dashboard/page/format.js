@@ -1,0 +1,62 @@
+// Numbers, ages and times as text; elements without HTML: what comes from data never becomes markup.
+
+/** el("p", {class: "x", onclick: f}, "text", child): attributes by name, event handlers by their property. */
+export function el(tag, properties = {}, ...children) {
+    const element = document.createElement(tag);
+    for (const [name, value] of Object.entries(properties)) {
+        if (name.startsWith("on")) {
+            element.addEventListener(name.slice(2), value);
+        } else if (value === true) {
+            element.setAttribute(name, "");
+        } else if (value !== false && value !== null && value !== undefined) {
+            element.setAttribute(name, value);
+        }
+    }
+    element.append(...children.filter((c) => c !== null && c !== undefined));
+    return element;
+}
+
+const numbers = new Intl.NumberFormat("en", {maximumSignificantDigits: 6, useGrouping: false});
+
+export function number(value) {
+    if (value === null || value === undefined || Number.isNaN(value)) {
+        return "–";
+    }
+    const size = Math.abs(value);
+    return size !== 0 && (size >= 1e9 || size < 1e-4) ? value.toExponential(3) : numbers.format(value);
+}
+
+export function age(ms) {
+    const seconds = Math.max(0, Math.round(ms / 1000));
+    const units = [[86400 * 2, 86400, "d"], [7200, 3600, "h"], [120, 60, "min"], [0, 1, "s"]];
+    const [, size, name] = units.find(([from]) => seconds >= from);
+    return `${Math.floor(seconds / size)} ${name} ago`;
+}
+
+export function duration(ms) {
+    const units = [[86400000, "d"], [3600000, "h"], [60000, "min"], [1000, "s"]];
+    const [size, name] = units.find(([u]) => ms >= u) ?? [1, "ms"];
+    return `${Math.round(ms / size * 10) / 10} ${name}`;
+}
+
+const formats = new Map();
+
+export function time(ms, utc) {
+    const key = utc ? "utc" : "local";
+    if (!formats.has(key)) {
+        formats.set(key, new Intl.DateTimeFormat("sv-SE", {
+            year: "numeric", month: "2-digit", day: "2-digit", hour: "2-digit", minute: "2-digit", second: "2-digit",
+            timeZone: utc ? "UTC" : undefined,
+        }));
+    }
+    return formats.get(key).format(ms);
+}
+
+/** For <input type=datetime-local>, and back. */
+export function toInput(ms, utc) {
+    return time(ms, utc).replace(" ", "T");
+}
+
+export function fromInput(text, utc) {
+    return Date.parse(utc ? `${text}Z` : text);
+}

@@ -12,6 +12,7 @@ enum {
     REQUEST_DEADLINE_MS = 10000,
     CREDENTIALS_WAIT_MS = 10000,
     CREDENTIALS_AGAIN_MS = 1000, /* once they have failed */
+    TRIES_MAX = 5,
     BACKOFF_BASE_MS = 50,
     BACKOFF_CAP_MS = 2000
 };
@@ -46,6 +47,7 @@ static void on_ready(void *ctx)
 {
     struct dynamodb_calls *calls = ctx;
     calls->credentials_failed = false;
+    uv_stop(&calls->loop);
 }
 
 static void on_failed(void *ctx, const char *tried)
@@ -53,6 +55,7 @@ static void on_failed(void *ctx, const char *tried)
     struct dynamodb_calls *calls = ctx;
     calls->credentials_failed = true;
     snprintf(calls->tried, sizeof(calls->tried), "%s", tried);
+    uv_stop(&calls->loop);
 }
 
 static const struct credentials_events credentials_events = {on_ready, on_failed};
@@ -161,10 +164,15 @@ static enum source_fault configuration_fault(const struct dynamodb_answer *a)
     return strcmp(a->type, "AccessDeniedException") == 0 ? SOURCE_ACCESS : SOURCE_CONFIGURATION;
 }
 
-/* Again after a while; if the deadline comes first, the reason is this one. */
+/* Again after a while, a few times: somebody waits, and the page asks again by itself. If the deadline comes first, the reason is
+ * this one. */
 static void hold(struct dynamodb_call *c, enum source_fault fault, const struct dynamodb_answer *a)
 {
     uint32_t delay = backoff_next_ms(&c->backoff);
+    if (c->backoff.tries > TRIES_MAX) {
+        fail(c, fault, a->type, a->text);
+        return;
+    }
     c->hold = mono_add_ms(mono_now(), delay > a->retry_after_ms ? delay : a->retry_after_ms);
     c->error.fault = fault;
     snprintf(c->error.detail, sizeof(c->error.detail), "%s %s %s", c->operation, a->type, a->text);
@@ -174,6 +182,8 @@ static void on_done(void *ctx, const struct dynamodb_answer *a)
 {
     struct dynamodb_call *c = ctx;
     c->request = NULL;
+    /* It may come from a timer, before the loop waits: it must not wait then. */
+    uv_stop(&c->owner->loop);
     switch (a->outcome) {
     case DYNAMODB_OK:
         c->done = true;

@@ -82,8 +82,8 @@ const scenes = {
         await page.waitForFunction(() => document.querySelectorAll(".legend li").length > 1);
         seen.compared = await texts(page, ".legend li");
         seen.both = new URL(page.url()).searchParams.getAll("sensor");
-        await page.getByRole("button", {name: "Last 6h"}).press("Enter");
-        await page.waitForURL(/range=6h/);
+        await page.getByRole("button", {name: "Last 15m"}).press("Enter");
+        await page.waitForURL(/range=15m/);
         await page.getByRole("button", {name: "Zoom in"}).press("Enter");
         await page.waitForURL(/from=\d+&to=\d+/);
         await page.waitForFunction(() => document.getElementById("live-text").textContent === "Fixed time range");

@@ -15,6 +15,7 @@
     plain_broker  a started mosquitto without the plugin
     far_side    a started mosquitto with require_certificate that stands in for IoT Core (harness.broker.FarSide)
     relay       relay(port) -> harness.relay.Relay in front of it
+    dashboard   dashboard(options) -> harness.dashboard.Dashboard, dashboard.cgi under lighttpd
     gate        gate(**options) -> harness.gate.Gate, the stand-in that enforces IoT Core's limits and injects faults
 
 Marks: `slow` tests run only with --long (the full figures of the issue), `timing` tests not with sanitizers. Everything a test
@@ -185,4 +186,16 @@ def gate(started, server_id, tmp_path):
         g = Gate(tmp_path, server or server_id, name, **options)
         started.processes.append(g.process)
         return g.start()
+    return make
+
+
+@pytest.fixture
+def dashboard(started, build, tmp_path):
+    """dashboard(options, kind="fastcgi" | "cgi", env={}): see harness.dashboard.Dashboard; started."""
+    from harness.dashboard import Dashboard
+
+    def make(options=(), kind="fastcgi", env=None, **more):
+        d = Dashboard(tmp_path, build, options, kind, env={**started.sanitizer.env(preload=False), **(env or {})}, **more)
+        started.processes.append(d.process)
+        return d.start()
     return make

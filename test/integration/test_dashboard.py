@@ -4,19 +4,9 @@ import json
 import time
 
 import pytest
-from harness.dashboard import Dashboard, fill_sqlite
+from harness.dashboard import fill_sqlite
 
 T0 = 1_700_000_000_000
-
-
-@pytest.fixture
-def dashboard(started, build, tmp_path):
-    """dashboard(options, kind=...): see harness.dashboard.Dashboard; started."""
-    def make(options=(), kind="fastcgi", **more):
-        d = Dashboard(tmp_path, build, options, kind, env=started.sanitizer.env(preload=False), **more)
-        started.processes.append(d.process)
-        return d.start()
-    return make
 
 
 @pytest.fixture(params=["fastcgi", "cgi"])

@@ -1,0 +1,149 @@
+"""The dashboard's page in headless Chromium (test/browser/dashboard.mjs)."""
+
+import json
+import os
+import pathlib
+import sqlite3
+import subprocess
+import threading
+import time
+import urllib.parse
+
+import pytest
+from harness.dashboard import fill_sqlite
+from harness.process import TOP
+
+BROWSER = TOP / "test" / "browser" / "dashboard.mjs"
+pytestmark = pytest.mark.skipif(not (TOP / "test" / "node_modules" / "playwright-core").exists()
+                                or not pathlib.Path(os.environ.get("CHROMIUM", "/usr/bin/chromium")).exists(),
+                                reason="no Chromium, or no playwright-core: npm ci in test/")
+
+
+def browse(dashboard, directory, scene, query="", timeout=120):
+    """What the scene saw."""
+    result = subprocess.run(["node", BROWSER, dashboard.url, directory, scene], capture_output=True, text=True, timeout=timeout,
+                            env={**os.environ, "QUERY": query})
+    assert result.returncode == 0, result.stdout + result.stderr
+    return json.loads(result.stdout.splitlines()[-1])
+
+
+def now():
+    return int(time.time() * 1000)
+
+
+def demo_rows():
+    """Three stations for the last hour, one with a gap and with states."""
+    end = now()
+    for i in range(360):
+        t = end - (360 - i) * 10000
+        yield "greenhouse", t, {"temperature": 20 + i % 40 / 4, "humidity": 60 + i % 7, "door": "open" if i % 90 < 20 else "closed"}
+        yield "cellar", t, {"temperature": 9 + i % 10 / 10}
+        if not 150 < i < 220:
+            yield "roof", t, {"temperature": 5 + i % 30 / 3, "rain": i % 50 < 5}
+
+
+OPTIONS = ["title Greenhouse", "metric temperature unit=°C min=8 max=25", "metric humidity unit=%", "refresh 1s"]
+
+
+@pytest.fixture
+def stations(dashboard, tmp_path):
+    fill_sqlite(tmp_path / "store.db", demo_rows())
+    return dashboard([f"sqlite_file {tmp_path}/store.db", *OPTIONS])
+
+
+def test_looks(stations, tmp_path):
+    seen = browse(stations, tmp_path, "look", "?sensor=greenhouse&sensor=roof")
+    assert set(seen) == {"desktop", "dark", "phone"}
+    for screen in seen.values():
+        assert screen == {"violations": [], "overflow": 0}
+
+
+def test_controls(stations, tmp_path):
+    seen = browse(stations, tmp_path, "controls", "?sensor=greenhouse")
+    assert seen["tiles"] == ["cellar", "greenhouse", "roof"]
+    assert seen["charts"] == ["temperature in °C", "humidity in %", "door"]
+    assert seen["both"] == ["greenhouse", "cellar"]
+    assert seen["zoomed"][0] == 450 * 1000
+    assert 0.1 < seen["zoomed"][1] / seen["zoomed"][0] < 0.3
+    assert "from=" in seen["back"]
+
+
+def test_live(stations, tmp_path):
+    stop = threading.Event()
+
+    def write():
+        i = 0
+        db = sqlite3.connect(tmp_path / "store.db", timeout=10)
+        while not stop.wait(0.4):
+            i += 1
+            t = now()
+            db.execute("INSERT INTO measurement VALUES('cellar', ?, 't', ?)", (t, json.dumps({"temperature": 100 + i})))
+            db.execute("UPDATE sensor SET last = ?, count = count + 1 WHERE sensor = 'cellar'", (t,))
+            db.commit()
+        db.close()
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        seen = browse(stations, tmp_path, "live", "?sensor=cellar")
+    finally:
+        stop.set()
+        writer.join()
+    assert float(seen["first"].rstrip("°C")) < float(seen["second"].rstrip("°C"))
+    assert seen["afterPause"] == seen["second"] and seen["live"] == "Paused"
+
+
+def test_empty(dashboard, tmp_path):
+    fill_sqlite(tmp_path / "store.db", [])
+    seen = browse(dashboard([f"sqlite_file {tmp_path}/store.db"]), tmp_path, "trouble")
+    assert "Nothing stored yet" in seen["empty"] and "mosquitto_pub" in seen["empty"]
+    assert seen["violations"] == []
+
+
+def test_no_store(dashboard, tmp_path):
+    seen = browse(dashboard([f"sqlite_file {tmp_path}/nothing.db"]), tmp_path, "trouble")
+    assert "There is no store yet" in seen["empty"] and seen["live"] == "Waiting for data"
+
+
+def test_broken_store(dashboard, tmp_path):
+    (tmp_path / "store.db").write_bytes(b"no database" * 500)
+    seen = browse(dashboard([f"sqlite_file {tmp_path}/store.db"]), tmp_path, "trouble")
+    assert "cannot be read" in seen["problem"] and str(tmp_path) not in seen["problem"]
+    assert seen["live"] == "Not up to date" and seen["violations"] == []
+
+
+def test_recovers(stations, tmp_path):
+    """The store goes away under an open page and comes back."""
+    browser = subprocess.Popen(["node", BROWSER, stations.url, tmp_path, "recover"], stdout=subprocess.PIPE, text=True,
+                               env={**os.environ, "QUERY": "?sensor=cellar"})
+    try:
+        assert browser.stdout.readline() == "ready\n"
+        for end in ("", "-wal", "-shm"):
+            if (tmp_path / f"store.db{end}").exists():
+                (tmp_path / f"store.db{end}").rename(tmp_path / f"away.db{end}")
+        assert browser.stdout.readline() == "problem\n"
+        for end in ("-shm", "-wal", ""):
+            if (tmp_path / f"away.db{end}").exists():
+                (tmp_path / f"away.db{end}").rename(tmp_path / f"store.db{end}")
+        seen = json.loads(browser.stdout.readline())
+        assert browser.wait(30) == 0
+    finally:
+        browser.kill()
+        browser.wait()
+        browser.stdout.close()
+    assert "There is no store yet" in seen["problem"] and "may be old" in seen["problem"]
+    assert seen["live"] == "Live"
+
+
+EVIL = ['<img src=x onerror="globalThis.ran=1">', "<script>globalThis.ran=2</script>", "'\"><b>bold</b>", "javascript:globalThis.ran=3"]
+
+
+def test_text_is_never_markup(dashboard, tmp_path):
+    t = now() - 60000
+    rows = [(e, t + i * 1000, {e: i, f"state {e}": e, "t": i, "__proto__": i, "constructor": 1}) for e in EVIL for i in range(5)]
+    fill_sqlite(tmp_path / "store.db", rows)
+    title = "</title><script>globalThis.ran=4</script>"
+    d = dashboard([f"sqlite_file {tmp_path}/store.db", f"title {title}", f"metric {EVIL[0].replace(' ', '')} unit=<b>x</b>"])
+    query = "?" + "&".join("sensor=" + urllib.parse.quote(e) for e in EVIL)
+    seen = browse(d, tmp_path, "text", query)
+    assert seen["ran"] is None and seen["images"] == 0
+    assert sorted(seen["tiles"]) == sorted(EVIL) and seen["title"] == title

@@ -10,6 +10,9 @@
 #define SD_MAX 4.5
 #define RUN_MARGIN 0.3
 
+/* A measured rate differs from batch to batch; more than this is another rate. */
+#define RATE_WOBBLE 0.1
+
 /* Step rates in Hz: walking, and the run that must not be taken for it. */
 #define STEP_SLOWEST 1.4
 #define STEP_FASTEST 2.3
@@ -152,10 +155,10 @@ enum err walking_add(struct walking *w, double rate, const double *x, const doub
     if (!(rate >= WALKING_RATE_MIN && rate <= WALKING_RATE_MAX) || !finite_batch(x, y, z, count)) {
         return E_INVALID;
     }
-    if (rate != w->rate) {
+    if (fabs(rate - w->rate) > RATE_WOBBLE * w->rate) {
         walking_reset(w);
-        w->rate = rate;
     }
+    w->rate = rate;
     const double step = rate / WALKING_RATE;
     for (size_t i = 0; i < count; i++) {
         const double next[3] = {x[i], y[i], z[i]};

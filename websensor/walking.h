@@ -42,7 +42,7 @@ struct walking {
 void walking_reset(struct walking *w);
 
 /* Takes a batch: `count` samples per axis in m/s2 at `rate` Hz, following on the last batch without a gap (call walking_reset
- * otherwise). Another rate than before begins anew. E_INVALID: rate out of range or a value that is not finite; nothing was
+ * otherwise). A rate that differs by over a tenth from the one before begins anew. E_INVALID: rate out of range or a value that is not finite; nothing was
  * taken. */
 MUST_CHECK enum err walking_add(struct walking *w, double rate, const double *x, const double *y, const double *z,
                                 size_t count);

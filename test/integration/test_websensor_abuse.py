@@ -1,0 +1,131 @@
+"""Requests that mean harm: websensor stays up, small and useful."""
+
+import gzip
+import os
+import re
+import socket
+import time
+
+import pytest
+from test_websensor import websensor  # noqa: F401 (a fixture)
+
+HEAD = b"POST /topics/a HTTP/1.1\r\nHost: x\r\n"
+SMUGGLED = b"POST /topics/smuggled HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\n1"
+
+
+@pytest.fixture
+def w(plain_broker, websensor):  # noqa: F811
+    return websensor(plain_broker().port)
+
+
+@pytest.mark.parametrize("request_head", [
+    HEAD + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    HEAD + b"Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n",
+    HEAD + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\n1",
+    HEAD + b"Content-Length: 1\r\nContent-Length: 1\r\n\r\n1",
+    HEAD + b"Content-Length: 1, 1\r\n\r\n1",
+    HEAD + b"Content-Length: +1\r\n\r\n1",
+    HEAD + b"Content-Length: -1\r\n\r\n1",
+    HEAD + b"Content-Length: 0x1\r\n\r\n1",
+    HEAD + b"Content-Length: 99999999999999999999999\r\n\r\n1",
+    HEAD + b"Content-Length : 1\r\n\r\n1",
+    HEAD + b"Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
+    HEAD + b"Transfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n",
+    HEAD + b"Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n0\r\n\r\n",
+    HEAD + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n",
+    HEAD + b"Transfer-Encoding: chunked\r\n\r\n-1\r\n",
+    b"POST /topics/a HTTP/1.1\r\nContent-Length: 1\r\n\r\n1",
+    b"POST /topics/a HTTP/1.1\r\nHost: x\r\nHost: y\r\nContent-Length: 1\r\n\r\n1",
+    b"GET /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: 60\r\n\r\n",
+    b"POST http://elsewhere/topics/a HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\n1",
+    b"POST /topics/a HTTP/9.9\r\nHost: x\r\nContent-Length: 1\r\n\r\n1",
+    b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + os.urandom(64),
+    b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 100000,
+    b"GET /" + b"a" * 100000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+    b"GET / HTTP/1.1\r\n" + b"".join(b"X-%d: 1\r\n" % i for i in range(5000)),
+])
+def test_ambiguous_requests(w, request_head):
+    """Refused, and what stands behind is not taken for a request."""
+    got = w.raw(request_head + SMUGGLED, 3)
+    assert b"200 OK" not in got and len(re.findall(rb"HTTP/1\.[01] [0-9]{3}", got)) <= 1, got
+    assert w.metrics()["published"] == 0 and w.process.running()
+
+
+def test_oversize(w):
+    big = 200 * 1024
+    assert w.post("/topics/a", b"x" * (128 * 1024)).status == 200
+    got = w.raw(b"POST /topics/a HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % big)
+    assert b" 413 " in got
+    chunk = b"%x\r\n" % big + b"x" * big + b"\r\n0\r\n\r\n"
+    assert b" 413 " in w.raw(HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + chunk)
+    assert b" 413 " in w.raw(HEAD + b"Content-Length: 9999999999\r\nExpect: 100-continue\r\n\r\n")
+
+
+def test_gzip_bomb(w):
+    bomb = gzip.compress(b"\0" * (100 << 20), 9)[:120 * 1024]
+    before = w.memory_kb()
+    for _ in range(20):
+        assert w.post("/topics/a", bomb, headers={"Content-Encoding": "gzip"}).status in (400, 413)
+    for bad in (b"", b"\x1f\x8b", gzip.compress(b"1")[:-4], gzip.compress(b"1") + b"more", b"plain"):
+        assert w.post("/topics/a", bad, headers={"Content-Encoding": "gzip"}).status == 400
+    assert w.memory_kb() < before + 8192
+
+
+def slow(w, count, source, keep):
+    for _ in range(count):
+        try:
+            s = w.connect(source=source, timeout=5)
+            s.sendall(b"POST /topics/a HTTP/1.1\r\nHost: x\r\nX-")
+            keep.append(s)
+        except OSError:
+            pass
+
+
+@pytest.mark.parametrize("source", ["127.0.0.1", "127.0.0.2"])
+def test_slow_loris(plain_broker, websensor, source, request):  # noqa: F811
+    """Connections that never finish a request give way to those that do."""
+    count = 5000 if request.config.getoption("--long") else 700
+    w = websensor(plain_broker().port, options=[f"max_connections {count // 4}"])
+    held = []
+    for _ in range(5):
+        slow(w, count // 5, source, held)
+        start = time.monotonic()
+        assert w.post("/topics/a", "1").status == 200
+        assert time.monotonic() - start < 2
+    assert w.metrics()["connections"] <= count // 4
+    for s in held:
+        s.close()
+
+
+def test_deadlines(w):
+    """A header that trickles in has 10 s, however often a byte comes."""
+    s = w.connect(timeout=2)
+    s.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nX: ")
+    start = time.monotonic()
+    ended = False
+    while not ended and time.monotonic() - start < 16:
+        try:
+            s.sendall(b"a")
+            s.settimeout(0.5)
+            ended = s.recv(4096) == b""
+        except socket.timeout:
+            pass
+        except OSError:
+            ended = True
+    assert ended and 8 < time.monotonic() - start < 15
+
+
+def test_rate_limit(plain_broker, websensor):  # noqa: F811
+    w = websensor(plain_broker().port, options=["rate_limit 5"])
+    answers = [w.post("/topics/a", "1") for _ in range(30)]
+    limited = [a for a in answers if a.status == 429]
+    assert limited and limited[0].headers["retry-after"] and answers[0].status == 200
+
+
+def test_tls_garbage(plain_broker, websensor, server_id):  # noqa: F811
+    w = websensor(plain_broker().port, identity=server_id)
+    for i in range(50):
+        s = socket.create_connection(("127.0.0.1", w.https), 5)
+        s.sendall([b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b"\x16\x03\x01" + os.urandom(500), os.urandom(300), b""][i % 4])
+        s.close()
+    assert w.post("/topics/a", "1", tls=True).status == 200

@@ -8,6 +8,8 @@
 #define PEAK_MIN 0.35
 #define SD_MIN 0.8
 #define SD_MAX 4.5
+/* Before smoothing: the impacts of a run stand out there, also where its arms swing at a walk's pace. */
+#define UNSMOOTHED_SD_MAX 7.5
 #define RUN_MARGIN 0.3
 
 /* A measured rate differs from batch to batch; more than this is another rate. */
@@ -98,6 +100,7 @@ enum err walking_judge(const double *magnitudes, size_t count, struct walking_ve
     double v[WALKING_WINDOW];
     memcpy(v, magnitudes + (count - n), n * sizeof(*v));
     subtract_mean(v, n);
+    double unsmoothed_sd = sqrt(variance(v, n));
     smooth(v, n);
     subtract_mean(v, n);
     double var = variance(v, n);
@@ -116,6 +119,7 @@ enum err walking_judge(const double *magnitudes, size_t count, struct walking_ve
     /* The condition that is closest to failing, or fails most: 0 on its border, 1 a whole threshold away. */
     double margin = fmin(fmin((peak - PEAK_MIN) / PEAK_MIN, (sd - SD_MIN) / SD_MIN),
                          fmin((SD_MAX - sd) / SD_MAX, (peak - RUN_MARGIN - run_peak(r)) / RUN_MARGIN));
+    margin = fmin(margin, (UNSMOOTHED_SD_MAX - unsmoothed_sd) / UNSMOOTHED_SD_MAX);
     out->walking = margin > 0;
     out->confidence = 0.5 + 0.5 * clamp01(fabs(margin));
     if (out->walking) {

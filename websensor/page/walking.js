@@ -10,6 +10,7 @@ const Walking = (() => {
   const PEAK_MIN = 0.35;
   const SD_MIN = 0.8;
   const SD_MAX = 4.5;
+  const UNSMOOTHED_SD_MAX = 7.5;
   const RUN_MARGIN = 0.3;
   const STEP_SLOWEST = 1.4;
   const STEP_FASTEST = 2.3;
@@ -69,6 +70,7 @@ const Walking = (() => {
     if (magnitudes.length < SHORTEST) return null;
     const v = Float64Array.from(magnitudes.slice(-WINDOW));
     subtractMean(v);
+    const unsmoothedSd = Math.sqrt(variance(v));
     smooth(v);
     subtractMean(v);
     const var0 = variance(v);
@@ -83,6 +85,7 @@ const Walking = (() => {
       (sd - SD_MIN) / SD_MIN,
       (SD_MAX - sd) / SD_MAX,
       (peak - RUN_MARGIN - runPeak(r)) / RUN_MARGIN,
+      (UNSMOOTHED_SD_MAX - unsmoothedSd) / UNSMOOTHED_SD_MAX,
     );
     const walking = margin > 0;
     const hz = step.value >= stride.value ? RATE / step.lag : (2 * RATE) / stride.lag;

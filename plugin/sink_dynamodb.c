@@ -110,6 +110,9 @@ void ddb_work(struct ddb_sink *s)
         if (!s->drained && !mono_reached(now, s->hold)) {
             next = mono_min(next, s->hold);
         }
+        if (!s->drained && !mono_reached(now, s->fill_at)) {
+            next = mono_min(next, s->fill_at);
+        }
     }
     set_timer(s, now, s->stopping ? s->stop_at : next);
     set_state(s, now);

@@ -1,6 +1,8 @@
 #include "plugin/sink_dynamodb_internal.h"
 #include "store/measurement.h"
 
+#define FILL_AGAIN_MS 1000u
+
 LOG_POINT(log_rejected, "dynamodb.rejected", LOG_WARNING,
           "a message that DynamoDB cannot hold was set aside in rejected/");
 LOG_POINT(log_aside, "dynamodb.set-aside-failed", LOG_ERROR,
@@ -44,11 +46,7 @@ static enum err make_item(struct ddb_sink *s, const struct record *r, struct dyn
                                               .message_path = r->message_path};
     struct measurement made;
     struct measurement_error why = {""};
-    /* said here first, in DynamoDB's own terms */
-    if (r->sensor.len == 0) {
-        snprintf(reason->text, sizeof(reason->text), "the sensor's name is empty, which no key of DynamoDB may be");
-        return E_INVALID;
-    }
+
     enum err e = measurement_make(&source, &s->message, &made, &why);
     if (e == E_INVALID || e == E_TOO_LARGE) {
         snprintf(reason->text, sizeof(reason->text), "%s", why.text);
@@ -79,6 +77,9 @@ static enum err add_record(struct ddb_sink *s, const struct record *r, struct mo
 void ddb_fill(struct ddb_sink *s, struct mono now)
 {
     s->stuck = false;
+    if (!mono_reached(now, s->fill_at)) {
+        return;
+    }
     while (!s->drained && s->window.ready < s->connections * DDB_READY_MAX && window_has_room(&s->window)) {
         struct record r;
         enum err e = cursor_next(s->host.cursor, &r);
@@ -91,9 +92,7 @@ void ddb_fill(struct ddb_sink *s, struct mono now)
         if (e) {
             /* no memory, too many tables, or rejected/ cannot be written: this record again, a little later */
             cursor_return(s->host.cursor, r.sequence);
-            if (s->in_flight == 0) {
-                ddb_hold(s, now);
-            }
+            s->fill_at = mono_add_ms(now, FILL_AGAIN_MS);
             return;
         }
     }

@@ -4,7 +4,8 @@
  *
  * sink_dynamodb.c         the sink's life: create, reload, pause, stop; when to do what (one timer)
  * sink_dynamodb_fill.c    records to items; what can never be stored goes to rejected/
- * sink_dynamodb_send.c    items to requests, answers to outcomes
+ * sink_dynamodb_send.c    items to requests
+ * sink_dynamodb_outcome.c what answers mean for the items that were sent, and what is told about it
  * sink_dynamodb_window.c  what has been taken and not yet confirmed
  * sink_dynamodb_pace.c    how fast a table is written to
  */
@@ -53,8 +54,9 @@ struct ddb_sink {
     uv_timer_t timer;
 
     struct window window;
-    bool drained; /* the cursor has no more; wake() will say */
-    bool stuck;   /* the cursor gives no more before its oldest record is confirmed */
+    struct mono fill_at; /* no record is taken before */
+    bool drained;        /* the cursor has no more; wake() will say */
+    bool stuck;          /* the cursor gives no more before its oldest record is confirmed */
     struct attribute_encoder encoder;
     struct buffer message; /* JSON of a measurement */
     struct buffer item;
@@ -101,6 +103,12 @@ struct mono ddb_next_dispatch(const struct ddb_sink *s, struct mono now);
 struct mono ddb_end_episodes(struct ddb_sink *s, struct mono now);
 /* Ends the requests under way; their entries are forgotten with the window. */
 void ddb_cancel_all(struct ddb_sink *s);
+
+/* A request has its answer: gives every item back to the window, or confirms it. The slot is free then. */
+void ddb_finish(struct ddb_slot *slot, const struct dynamodb_answer *a, struct mono now);
+/* What the slot holds was not sent. */
+void ddb_give_back(struct ddb_slot *slot, struct mono now);
+void ddb_note_trouble(struct ddb_sink *s, const struct dynamodb_answer *a, struct mono now);
 
 /* Nothing is sent or taken for a while (full jitter); returns how long. */
 uint32_t ddb_hold(struct ddb_sink *s, struct mono now);

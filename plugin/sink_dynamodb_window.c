@@ -354,7 +354,6 @@ void window_done(struct window *w, struct entry *e,
 static void end_sent(struct window *w, struct entry *e)
 {
     e->table->in_flight--;
-    e->sent_before = true;
     e->unprocessed = false;
     struct entry *behind = e->behind;
     e->behind = NULL;

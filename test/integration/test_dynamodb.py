@@ -155,7 +155,7 @@ def test_poison(gateway, dynamo):
     assert set(reasons) == set(poison)
     assert "409600" in reasons["sensors/large"] or "400 KB" in reasons["sensors/large"]
     assert "2049" in reasons["named/long"]
-    assert "empty" in reasons["named/empty"]
+    assert "no sensor name" in reasons["named/empty"] and "no sensor name" in reasons["named/none"]
     b.wait_sys("dynamodb/rejected", len(poison))
     b.wait_sys("dynamodb/confirmed", mates + 1)
 

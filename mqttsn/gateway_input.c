@@ -121,7 +121,7 @@ static void on_minus_one(struct gateway *g, const struct place *from, const stru
     } else if (p->publish.topic.type == MQTTSN_TOPIC_PREDEFINED) {
         topic = predefined_topic(g->predefined, (struct bytes){0}, p->publish.topic.id);
     }
-    if (!g->config->qos_minus_one || !topic_name_valid(topic) || !may_answer(g, from)) {
+    if (!g->config->qos_minus_one || !topic_name_valid(topic) || !topic_safe(topic) || !may_answer(g, from)) {
         return;
     }
     struct mqtt_publish m = {.topic = topic, .payload = p->publish.payload, .retain = p->publish.retain};
@@ -133,12 +133,8 @@ static void on_minus_one(struct gateway *g, const struct place *from, const stru
 
 static bool valid_client_id(const struct gateway *g, struct bytes id)
 {
-    bool valid =
-        id.len > 0 && id.len <= SESSION_CLIENT_ID_MAX && bytes_is_utf8(id) && !bytes_equal(id, bytes_str(g->uplink_id));
-    for (size_t i = 0; i < id.len && valid; i++) {
-        valid = id.data[i] >= 0x20 && id.data[i] != 0x7f;
-    }
-    return valid;
+    return id.len > 0 && id.len <= SESSION_CLIENT_ID_MAX && !memchr(id.data, 0, id.len) && topic_safe(id) &&
+           !bytes_equal(id, bytes_str(g->uplink_id));
 }
 
 /* A client with a DTLS identity, configured or had so far, must show it. */

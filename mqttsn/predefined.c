@@ -63,7 +63,7 @@ static enum err take_line(void *ctx, struct bytes line, struct option_error *err
         option_error_set(error, "the topic id must be 1 to 65534");
         return E_INVALID;
     }
-    if (!topic_name_valid(topic) || client.len == 0) {
+    if (!topic_name_valid(topic) || !topic_safe(topic) || client.len == 0) {
         option_error_set(error, client.len == 0 ? "the client id is empty" : "no topic name that can be published to");
         return E_INVALID;
     }

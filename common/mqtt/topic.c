@@ -1,6 +1,6 @@
 #include "mqtt/topic.h"
 
-enum { TOPIC_MAX = 65535 };
+enum { TOPIC_MAX = 65535, SLASHES_MAX = 200 };
 
 static bool text_valid(struct bytes b)
 {
@@ -61,6 +61,38 @@ bool topic_filter_valid(struct bytes filter)
         }
     }
     return wildcards_valid(filter);
+}
+
+/* Length of the UTF-8 character at the front of well-formed text, and which one it is. */
+static size_t next_character(struct bytes text, uint32_t *character)
+{
+    uint8_t first = text.data[0];
+    size_t n = first < 0x80 ? 1 : first < 0xe0 ? 2 : first < 0xf0 ? 3 : 4;
+    uint32_t c = n == 1 ? first : first & (0x7fu >> n);
+    for (size_t i = 1; i < n; i++) {
+        c = c << 6 | (text.data[i] & 0x3fu);
+    }
+    *character = c;
+    return n;
+}
+
+bool topic_safe(struct bytes topic)
+{
+    size_t slashes = 0;
+    if (!bytes_is_utf8(topic)) {
+        return false;
+    }
+    while (topic.len > 0) {
+        uint32_t c;
+        topic = bytes_sub(topic, next_character(topic, &c), topic.len);
+        bool control = c < 0x20 || (c >= 0x7f && c <= 0x9f);
+        bool no_character = (c >= 0xfdd0 && c <= 0xfdef) || (c & 0xfffe) == 0xfffe;
+        slashes += c == '/';
+        if (control || no_character || slashes > SLASHES_MAX) {
+            return false;
+        }
+    }
+    return true;
 }
 
 bool topic_matches(struct bytes filter, struct bytes topic)

@@ -14,6 +14,11 @@ bool topic_name_valid(struct bytes topic);
  * free of '/', '+', '#' and a valid FILTER (section 4.8.2). */
 bool topic_filter_valid(struct bytes filter);
 
+/* Free of what a server may close the connection for although the specification lets it pass, and mosquitto does: control
+ * characters and non-characters (section 1.5.4), more than 200 '/'. For names and filters from outside that go out on a connection
+ * that others use, too: one such topic would cut them all off. */
+bool topic_safe(struct bytes topic);
+
 /* Does a valid filter match a valid name? "a/#" matches "a" (section 4.7.1.2). A filter that begins with a wildcard does not
  * match a name that begins with '$' (section 4.7.2). "$share/NAME/" is not taken off. */
 bool topic_matches(struct bytes filter, struct bytes topic);

@@ -423,6 +423,7 @@ static int run_junk(struct load *l)
     }
     printf("{\"junk\": %llu, \"seconds\": %.3f}\n", (unsigned long long)l->o.junk,
            (double)(wire_now_ns() - l->start_ns) / 1e9);
+    free(l);
     return 0;
 }
 
@@ -572,5 +573,8 @@ int main(int argc, char **argv)
     l->start_ns = wire_now_ns();
     run(l);
     print_result(l);
-    return l->done == l->o.clients ? 0 : 3;
+    bool finished = l->done == l->o.clients;
+    free(l->clients);
+    free(l);
+    return finished ? 0 : 3;
 }

@@ -10,8 +10,8 @@ import time
 import pytest
 
 from harness.process import free_port, wait_until
-from mqttsn_client import (ADVERTISE, CONGESTION, CONNACK, DISCONNECT, GWINFO, NOT_SUPPORTED, PINGRESP, SEARCHGW, Packet,
-                           Transport)
+from mqttsn_client import (ADVERTISE, CONGESTION, CONNACK, DISCONNECT, GWINFO, INVALID_TOPIC_ID, NOT_SUPPORTED, PINGRESP, SEARCHGW,
+                           SHORT, Packet, Transport)
 from mqttsn_harness import *  # noqa: F403
 
 
@@ -378,3 +378,34 @@ def test_pingresp_only_to_clients(plain_broker, mqttsn, device):
     d = device(g, "dev1")
     d.send(0x16)
     assert d.expect(DISCONNECT, PINGRESP).kind == DISCONNECT
+
+
+@pytest.mark.parametrize("aggregate", ["false", "true"])
+def test_a_device_cannot_cut_off_the_others(plain_broker, mqttsn, device, aggregate):
+    """mosquitto closes a connection for a topic with control characters, or with more than 200 levels: such topics stay here."""
+    b = plain_broker()
+    g = mqttsn(b, f"aggregate {aggregate}")
+    good, bad = device(g, "good").connect(), device(g, "bad").connect()
+    topic = good.register("a")
+    for name in ("a\x01b", "\x7f", "\x80", "\ufdd0", "\uffff", "a" + "/" * 201, "\x1f\x1f"):
+        bad.register(name, code=NOT_SUPPORTED)
+        bad.subscribe(name, code=NOT_SUPPORTED)
+        bad.subscribe(name + "/#", code=NOT_SUPPORTED)
+    for short in ("\x01\x02", "a\n", "\x7f\x7f"):
+        bad.send_publish(short, b"x", 3, kind=SHORT)
+        device(g, "stranger").send_publish(short, b"x", 3, kind=SHORT)
+        bad.publish(short, b"x", 1, kind=SHORT, code=INVALID_TOPIC_ID)
+        bad.subscribe(short, 1, kind=SHORT, code=NOT_SUPPORTED)
+    for name in ("$SYS/broker/x", "$CONTROL/dynamic-security/v1", "$share/x/y", "$unknown", "/", "//", "a" + "/" * 200):
+        bad.send_publish(bad.register(name), b"x", 0)
+        bad.subscribe(name, 1)
+    bad.subscribe("$share/group/a/#", 1)
+    good.publish(topic, b"x", 1)
+    bad.ping()
+    assert "disconnected due to" not in b.process.text()
+    assert not g.process.lines("uplink.lost|link-lost")
+    w = device(g, "will")
+    w.send_connect(will=True)
+    w.expect(0x06)
+    w.send(0x07, b"\x00a\x01")
+    assert w.expect(CONNACK).code == NOT_SUPPORTED

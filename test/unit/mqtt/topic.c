@@ -175,11 +175,33 @@ static void test_prefix_filter(void **state)
     buffer_finish(&out);
 }
 
+static void test_safe(void **state)
+{
+    (void)state;
+    char deep[512];
+    memset(deep, '/', sizeof(deep));
+    assert_true(topic_safe(BYTES("a/b")) && topic_safe(BYTES("+/#")));
+    assert_true(topic_safe(BYTES("gr\xc3\xbc\xc3\x9f/\xf0\x9f\x8c\xb1")) && topic_safe(BYTES(" ~\xc2\xa0")));
+    assert_true(topic_safe(BYTES("\xef\xb7\x8f\xef\xbf\xbd")));
+    static const char *const unsafe[] = {
+        "a\x01",        "a\n",          "\x1f",         "\x7f",         "\xc2\x80",         "\xc2\x9f",
+        "\xef\xb7\x90", "\xef\xb7\xaf", "\xef\xbf\xbe", "\xef\xbf\xbf", "\xf0\x9f\xbf\xbe", "\xf4\x8f\xbf\xbf",
+        "\xff",
+    };
+    for (size_t i = 0; i < sizeof(unsafe) / sizeof(unsafe[0]); i++) {
+        assert_false(topic_safe(bytes_str(unsafe[i])));
+    }
+    assert_false(topic_safe(bytes_make("a\0", 2)));
+    assert_true(topic_safe(bytes_make(deep, 200)));
+    assert_false(topic_safe(bytes_make(deep, 201)));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_names),  cmocka_unit_test(test_length),  cmocka_unit_test(test_matches),
         cmocka_unit_test(test_levels), cmocka_unit_test(test_rewrite), cmocka_unit_test(test_prefix_filter),
+        cmocka_unit_test(test_safe),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -209,14 +209,16 @@ static enum err parse_pair(struct request *r, struct bytes pair, unsigned *seen,
 static enum err parse_query(struct bytes query, struct request *r, struct request_error *error)
 {
     unsigned seen = 0;
-    while (query.len > 0) {
-        const uint8_t *end = memchr(query.data, '&', query.len);
+    bool more = query.len > 0;
+    while (more) {
+        const uint8_t *end = query.len ? memchr(query.data, '&', query.len) : NULL;
         size_t len = end ? (size_t)(end - query.data) : query.len;
         enum err e = parse_pair(r, bytes_sub(query, 0, len), &seen, error);
         if (e != E_OK) {
             return e;
         }
         query = bytes_sub(query, len + 1, query.len);
+        more = end != NULL;
     }
     if (r->has_from && r->has_to && r->from_ms > r->to_ms) {
         return refuse(error, 400, "parameter from: lies after to");

@@ -3,15 +3,17 @@
 import json
 import os
 import pathlib
+import re
 import sqlite3
 import subprocess
 import threading
 import time
 import urllib.parse
+import urllib.request
 
 import pytest
 from harness.dashboard import fill_sqlite
-from harness.process import TOP
+from harness.process import TOP, wait_until
 
 BROWSER = TOP / "test" / "browser" / "dashboard.mjs"
 pytestmark = pytest.mark.skipif(not (TOP / "test" / "node_modules" / "playwright-core").exists()
@@ -147,3 +149,18 @@ def test_text_is_never_markup(dashboard, tmp_path):
     seen = browse(d, tmp_path, "text", query)
     assert seen["ran"] is None and seen["images"] == 0
     assert sorted(seen["tiles"]) == sorted(EVIL) and seen["title"] == title
+
+
+def test_demo_of_quickstart(program, build, tmp_path):
+    """What ./quickstart --demo shows: the stations of the demo, live."""
+    run = program([TOP / "quickstart", "--no-install", "--build", build, "--dir", tmp_path / "run", "--demo", "--for", "60"], "quickstart")
+    url = re.search(r"http://\S+", run.wait_log("dashboard +http", 30))[0].rstrip("/")
+    wait_until(lambda: b"weather-station-1" in urllib.request.urlopen(url + "/api/sensors").read(), 20, every=0.2)
+
+    class Page:
+        pass
+    page = Page()
+    page.url = url
+    seen = browse(page, tmp_path, "live", "?sensor=weather-station-1")
+    assert seen["first"] != seen["second"] and seen["live"] == "Paused"
+    run.stop()

@@ -35,6 +35,9 @@ static enum err check_files(const struct http_client_options *o, struct tls_erro
 {
     struct tls_options t = {.certfile = o->certfile, .keyfile = o->keyfile, .cafile = o->cafile};
     struct tls_context *context = NULL;
+    if (!o->certfile && !o->keyfile && !o->cafile) {
+        return E_OK; /* reading all of the system's CAs would cost 20 ms */
+    }
     enum err e = tls_client_create(&t, &context, error);
     tls_unref(e == E_OK ? context : NULL);
     return e;

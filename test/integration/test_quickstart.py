@@ -28,7 +28,7 @@ def test_demo(quickstart, tmp_path):
     assert re.search(r"stand-in .*shadow/update \{\"state\"", text)
     assert len(Store(tmp_path / "run" / "measurements.db").rows("sensor LIKE 'weather-station-%'")) >= 4
     ports = re.findall(r"127\.0\.0\.1:(\d+)", text)
-    assert len(set(ports)) == 4
+    assert len(set(ports)) == 5
     wait_until(lambda: not any(accepts(int(port)) for port in ports))
 
 

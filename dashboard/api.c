@@ -115,7 +115,7 @@ static bool add_sensor(void *ctx, const struct source_sensor *sensor)
 static enum err answer_sensors(const struct api *a, const struct request *r, const struct exchange *x)
 {
     struct sensor_list l = {.request = r};
-    struct source_error error;
+    struct source_error error = {SOURCE_OK, ""};
     buffer_init(&l.out, API_ANSWER_MAX);
     buffer_init(&l.values, API_ANSWER_MAX);
     flatten_init(&l.flatten);

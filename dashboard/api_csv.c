@@ -174,15 +174,18 @@ static enum err stream(const struct api *a, struct csv *c, const struct source_r
     return c->failed ? c->failed : flush(c, 1);
 }
 
-static enum err export(const struct api *a, const struct request *r, struct csv *c) {
-    struct source_range range = {.sensor = r->sensor, .limit = UINT64_MAX}; struct source_error error = {SOURCE_OK, ""};
-    bool complete; api_times(r, &range.from_ms, &range.to_ms);
-    if (r->metric.data){c->failed = add_column(c, r->metric);}
-else if (!source_range(a->source, &range, on_first_row, c, &complete, &error))
+static enum err export_csv(const struct api *a, const struct request *r, struct csv *c)
 {
-    return reply_fault(c->x, error.fault);
-}
-return c->failed ? reply_fault(c->x, SOURCE_MEMORY) : stream(a, c, &range, r->sensor);
+    struct source_range range = {.sensor = r->sensor, .limit = UINT64_MAX};
+    struct source_error error = {SOURCE_OK, ""};
+    bool complete;
+    api_times(r, &range.from_ms, &range.to_ms);
+    if (r->metric.data) {
+        c->failed = add_column(c, r->metric);
+    } else if (!source_range(a->source, &range, on_first_row, c, &complete, &error)) {
+        return reply_fault(c->x, error.fault);
+    }
+    return c->failed ? reply_fault(c->x, SOURCE_MEMORY) : stream(a, c, &range, r->sensor);
 }
 
 enum err api_csv(const struct api *a, const struct request *r, const struct exchange *x)
@@ -196,7 +199,7 @@ enum err api_csv(const struct api *a, const struct request *r, const struct exch
     buffer_init(&c->names, (size_t)COLUMNS_MAX * FLATTEN_NAME_MAX);
     buffer_init(&c->out, LINE_MAX_BYTES);
     buffer_init(&c->values, LINE_MAX_BYTES);
-    enum err e = export(a, r, c);
+    enum err e = export_csv(a, r, c);
     flatten_finish(&c->flatten);
     buffer_finish(&c->names);
     buffer_finish(&c->out);

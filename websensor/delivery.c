@@ -25,7 +25,7 @@ struct delivery {
 
 static void free_all_slots(struct delivery *d)
 {
-    for (uint16_t i = 0; i < SLOTS; i++) {
+    for (unsigned i = 0; i < SLOTS; i++) {
         d->slots[i] = (struct slot){.next_free = (uint16_t)(i + 1)};
     }
     d->free = 0;

@@ -28,6 +28,7 @@ static enum err add_object(struct bytes object, struct bytes topic, struct inges
     struct json_reader r;
     struct json_token t;
     json_reader_init(&r, values.text, DEPTH);
+    /* The second token tells. NOLINTNEXTLINE(misc-redundant-expression) */
     bool empty = json_next(&r, &t) != E_OK || json_next(&r, &t) != E_OK || t.type == JSON_OBJECT_END;
     buffer_clear(payload);
     e = buffer_append_str(payload, "{\"ts\":");

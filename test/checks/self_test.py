@@ -101,6 +101,8 @@ class Checks(unittest.TestCase):
         self.finds("common/base/a.c:3: f has 101 lines", "common/base/a.c",
                    "int x;\n\nint f(int a,\n      int b)\n{\n" + body + "}\n", "sizes.py")
 
+        self.finds("common/base/a.c:1: the brace belongs", "common/base/a.c", "int export(int a) {\n}\n", "sizes.py")
+
     def test_banned(self):
         self.passes("banned.py")
         for use in ("strcpy(a, b)", "x = atoi (s)", "localtime(&t)", "strtok(s, d)"):

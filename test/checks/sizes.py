@@ -25,12 +25,19 @@ def functions(lines):
             start = None
 
 
+def hidden(lines):
+    """Numbers of lines that open a function in another way: clang-format leaves functions alone whose name is a word of C++."""
+    return [n for n, line in enumerate(lines, 1) if re.match(r"[a-z][\w *]*\(.*\) ?\{$", line) and "extern" not in line]
+
+
 def main():
     findings = []
     for path in tree.files(".c", ".h"):
         lines = tree.read(path).splitlines()
         sizes = [(path, "file", len(lines), FILE_WARN, FILE_MAX)]
         sizes += [(f"{path}:{first}", name, n, FUNCTION_WARN, FUNCTION_MAX) for name, first, n in functions(lines)]
+        for line in hidden(lines):
+            findings.append(f"{path}:{line}: the brace belongs on its own line (is the name a word of C++?)")
         for where, what, size, warn, most in sizes:
             if size > most:
                 findings.append(f"{where}: {what} has {size} lines, at most {most} are allowed")

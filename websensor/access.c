@@ -83,13 +83,29 @@ static bool from_another_site(const struct access_request *rq)
     return true;
 }
 
+/* localhost, 127.x.x.x or [::1]: not a name that somebody's DNS makes point to this host. */
+static bool names_loopback(struct bytes host)
+{
+    if (bytes_starts_with(host, BYTES("[::1]"))) {
+        return true;
+    }
+    const uint8_t *colon = host.len > 0 ? memchr(host.data, ':', host.len) : NULL;
+    struct bytes name = bytes_sub(host, 0, colon ? (size_t)(colon - host.data) : host.len);
+    bool numeric = bytes_starts_with(name, BYTES("127."));
+    for (size_t i = 0; i < name.len; i++) {
+        numeric = numeric && (name.data[i] == '.' || (name.data[i] >= '0' && name.data[i] <= '9'));
+    }
+    return numeric || bytes_equal(name, BYTES("localhost"));
+}
+
 static int anonymous(const struct access_rules *rules, const struct access_request *rq, const char **reason)
 {
     if (!rules->allow_anonymous && !rq->loopback) {
         *reason = "a token is needed";
         return 401;
     }
-    if (from_another_site(rq)) {
+    bool trusted_for_address = !rules->allow_anonymous && rq->origin.len > 0;
+    if (from_another_site(rq) || (trusted_for_address && !names_loopback(rq->host))) {
         *reason = "a request from another site needs a token";
         return 403;
     }

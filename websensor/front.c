@@ -94,7 +94,7 @@ static struct MHD_Daemon *start_mhd(struct front_daemon *d, int fd, const char *
         flags, 0, NULL, NULL, o->on_request, d, MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_LIMIT,
         (unsigned)(o->max_connections + SPARE_CONNECTIONS), MHD_OPTION_CONNECTION_TIMEOUT, 0u,
         MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY, MHD_OPTION_CONNECTION_MEMORY_INCREMENT,
-        (size_t)MEMORY_STEP, MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_SIGPIPE_HANDLED_BY_APP, 1,
+        (size_t)MEMORY_STEP, MHD_OPTION_STRICT_FOR_CLIENT, 0, MHD_OPTION_SIGPIPE_HANDLED_BY_APP, 1,
         MHD_OPTION_URI_LOG_CALLBACK, o->on_uri, d, MHD_OPTION_NOTIFY_COMPLETED, o->on_completed, d,
         MHD_OPTION_NOTIFY_CONNECTION, o->on_connection, d, MHD_OPTION_ARRAY, o->tls ? tls : tls + 3, MHD_OPTION_END);
 }

@@ -48,10 +48,6 @@ def start_flask(directory, broker):
     return p, port
 
 
-def ratio(values, base):
-    return f"{values:,.0f}", f"{values / base:.2f}"
-
-
 def bench_websensor(context):
     """POST /topics, QoS 1 with PUBACK, 16 and 200 connections; Flask + paho; raw MQTT; TLS; memory"""
     directory = fresh(context, "websensor")
@@ -72,13 +68,18 @@ def bench_websensor(context):
                                                                  "/walk-sensor/proc", "-b", "true"),
         }
         figures = {name: [] for name in variants}
+        cpu = {name: [] for name in variants}
         for _ in range(context.rounds):
             for name, measure in variants.items():
+                before = websensor.cpu_seconds()
                 figures[name].append(measure())
+                cpu[name].append((websensor.cpu_seconds() - before) * 1e6 / (figures[name][-1] * seconds))
         median = {name: statistics.median(values) for name, values in figures.items()}
         raw, flask_rate = median["raw MQTT, QoS 1, 1 client"], median["Flask + paho (QoS 0), 16 connections"]
-        context.table("POST /topics, 100 bytes, PUBACK awaited", ["variant", "requests/s", "of raw MQTT", "of Flask"],
-                      [[name, f"{v:,.0f}", f"{v / raw:.2f}", f"{v / flask_rate:.1f}"] for name, v in median.items()])
+        context.table("POST /topics, 100 bytes, PUBACK awaited", ["variant", "requests/s", "of raw MQTT", "of Flask", "CPU of websensor, us"],
+                      [[name, f"{v:,.0f}", f"{v / raw:.2f}", f"{v / flask_rate:.1f}",
+                        f"{statistics.median(cpu[name]):.1f}" if name.startswith("websensor") else ""]
+                       for name, v in median.items()])
         memory(context, directory, websensor, plain, tls)
 
 

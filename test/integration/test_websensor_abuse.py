@@ -2,7 +2,6 @@
 
 import gzip
 import os
-import re
 import socket
 import time
 
@@ -46,9 +45,12 @@ def w(plain_broker, websensor):  # noqa: F811
 ])
 def test_ambiguous_requests(w, request_head):
     """Refused, and what stands behind is not taken for a request."""
+    before = w.metrics()["requests"]
     got = w.raw(request_head + SMUGGLED, 3)
-    assert b"200 OK" not in got and len(re.findall(rb"HTTP/1\.[01] [0-9]{3}", got)) <= 1, got
-    assert w.metrics()["published"] == 0 and w.process.running()
+    after = w.metrics()
+    assert b"200 OK" not in got and after["published"] == 0, got
+    assert after["requests"] <= before + 2  # this one, if it came as far as our code, and that for the figures
+    assert w.process.running()
 
 
 def test_oversize(w):
@@ -61,14 +63,15 @@ def test_oversize(w):
     assert b" 413 " in w.raw(HEAD + b"Content-Length: 9999999999\r\nExpect: 100-continue\r\n\r\n")
 
 
-def test_gzip_bomb(w):
+def test_gzip_bomb(w, build):
     bomb = gzip.compress(b"\0" * (100 << 20), 9)[:120 * 1024]
     before = w.memory_kb()
     for _ in range(20):
         assert w.post("/topics/a", bomb, headers={"Content-Encoding": "gzip"}).status in (400, 413)
     for bad in (b"", b"\x1f\x8b", gzip.compress(b"1")[:-4], gzip.compress(b"1") + b"more", b"plain"):
         assert w.post("/topics/a", bad, headers={"Content-Encoding": "gzip"}).status == 400
-    assert w.memory_kb() < before + 8192
+    quarantine = 65536 if "san" in build.name else 0  # what a sanitizer keeps
+    assert w.memory_kb() < before + 8192 + quarantine
 
 
 def slow(w, count, source, keep):

@@ -56,6 +56,14 @@ static void anonymous(void **state)
     assert_int_equal(check(&closed, local, "a"), 200);
     local.origin = BYTES("https://evil.example");
     assert_int_equal(check(&closed, local, "a"), 403);
+    local.host = BYTES("evil.example"); /* its DNS says 127.0.0.1 */
+    assert_int_equal(check(&closed, local, "a"), 403);
+    local.host = BYTES("127.evil.example");
+    local.origin = BYTES("http://127.evil.example");
+    assert_int_equal(check(&closed, local, "a"), 403);
+    local.host = BYTES("127.0.0.1:8080");
+    local.origin = BYTES("http://127.0.0.1:8080");
+    assert_int_equal(check(&closed, local, "a"), 200);
     local.origin = BYTES("null");
     assert_int_equal(check(&closed, local, "a"), 403);
     local.origin = (struct bytes){0};

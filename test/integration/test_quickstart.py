@@ -1,11 +1,14 @@
 """quickstart and the bash sensor."""
 
+import json
 import os
 import re
 import signal
 import socket
+import ssl
 import subprocess
 import time
+import urllib.request
 
 import pytest
 from harness.files import Store
@@ -27,14 +30,52 @@ def test_demo(quickstart, tmp_path):
     assert re.search(r"SQLite .*weather-station-1 \{.*temperature", text)
     assert re.search(r"stand-in .*shadow/update \{\"state\"", text)
     assert len(Store(tmp_path / "run" / "measurements.db").rows("sensor LIKE 'weather-station-%'")) >= 4
-    ports = re.findall(r"127\.0\.0\.1:(\d+)", text)
-    assert len(set(ports)) == 5
-    wait_until(lambda: not any(accepts(int(port)) for port in ports))
+    wait_until(lambda: not any(accepts(port) for port in ports(text)))
+
+
+def ports(text):
+    """The TCP ports that quickstart says it uses."""
+    found = {int(x) for x in re.findall(r"(?<!udp://)(?:127\.0\.0\.1:|port )(\d+)", text.split("Try,")[0])}
+    assert len(found) == 6
+    return found
+
+
+def test_every_part_works(quickstart, tmp_path):
+    """Into the stores by HTTPS and by MQTT-SN, out of them through the dashboard."""
+    p = quickstart()
+    p.wait_log("Ctrl-C ends", 60)
+    url = re.search(r"https://localhost:\d+", p.text())[0]
+    token = (tmp_path / "run" / "tokens").read_text().split()[0]
+    context = ssl.create_default_context(cafile=str(tmp_path / "run" / "certs" / "ca.crt"))
+    request = urllib.request.Request(f"{url}/topics/sensors/attic?qos=1", b'{"temperature":19.5}',
+                                     {"Authorization": f"Bearer {token}"})
+    assert urllib.request.urlopen(request, context=context, timeout=10).status == 200
+    udp = int(re.search(r"udp://127\.0\.0\.1:(\d+)", p.text())[1])
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+        s.settimeout(5)
+        s.connect(("127.0.0.1", udp))
+        s.send(b"\x09\x04\x04\x01\x00\x3cdev")  # CONNECT dev
+        assert s.recv(64) == b"\x03\x05\x00"
+        topic, reading = b"sensors/roof", b'{"temperature":3.5}'
+        s.send(bytes([6 + len(topic), 0x0A, 0, 0, 0, 1]) + topic)  # REGISTER
+        topic_id = s.recv(64)[2:4]
+        s.send(bytes([7 + len(reading), 0x0C, 0x20]) + topic_id + b"\0\2" + reading)  # PUBLISH, QoS 1
+        assert s.recv(64)[-1] == 0
+    dashboard = re.search(r"dashboard +(http://127\.0\.0\.1:\d+)", p.text())[1]
+
+    def sensors():
+        with urllib.request.urlopen(f"{dashboard}/api/sensors", timeout=10) as answer:
+            return {s["sensor"]: s.get("values") for s in json.load(answer)}
+    wait_until(lambda: {"attic", "roof"} <= set(sensors()), 15, sensors)
+    assert sensors()["roof"] == {"temperature": 3.5}
+    assert b"<html" in urllib.request.urlopen(dashboard, timeout=10).read().lower()
+    assert p.stop() == 0
+    wait_until(lambda: not any(accepts(port) for port in ports(p.text())))
 
 
 def test_taken_ports_and_ctrl_c(quickstart, tmp_path):
     taken = []
-    for port in (1883, 1884, 8883):
+    for port in (1883, 1884, 8883, 8080, 8090, 8443):
         s = socket.socket()
         s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -45,15 +86,16 @@ def test_taken_ports_and_ctrl_c(quickstart, tmp_path):
             pass  # somebody else has it: just as good
     p = quickstart()
     p.wait_log("Ctrl-C ends", 30)
-    ports = [int(x) for x in re.findall(r"127\.0\.0\.1:(\d+)", p.text())]
-    assert not {1883, 1884, 8883} & set(ports)
-    subprocess.run(["mosquitto_pub", "-p", str(ports[0]), "-q", "1", "-t", "sensors/kitchen", "-m", '{"temperature": 21.5}'],
+    used = ports(p.text())
+    assert not {1883, 1884, 8883, 8080, 8090, 8443} & used
+    broker = re.search(r"broker with the plugin +127\.0\.0\.1:(\d+)", p.text())[1]
+    subprocess.run(["mosquitto_pub", "-p", broker, "-q", "1", "-t", "sensors/kitchen", "-m", '{"temperature": 21.5}'],
                    check=True)
     p.wait_log(r"SQLite .*kitchen", 10)
     p.wait_log(r"stand-in .*sensors/kitchen", 10)
     os.killpg(p.pid, signal.SIGINT)
     assert p.wait(20) == 0
-    wait_until(lambda: not any(accepts(port) for port in ports))
+    wait_until(lambda: not any(accepts(port) for port in used))
     for s in taken:
         s.close()
 
@@ -72,7 +114,6 @@ def test_station(plain_broker):
     seen = b.recorder("$aws/#")
     subprocess.run([TOP / "sensors" / "bash" / "station", "-h", "127.0.0.1", "-p", str(b.port), "-n", "test", "-i", "0.1", "-c",
                     "5"], check=True, timeout=20)
-    import json
     for p in seen.wait_messages(5):
         assert p.topic == "$aws/things/test/shadow/update"
         reading = json.loads(p.payload)["state"]["desired"]

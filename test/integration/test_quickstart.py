@@ -1,12 +1,15 @@
 """quickstart and the bash sensor."""
 
+import fcntl
 import json
 import os
+import pathlib
 import re
 import signal
 import socket
 import ssl
 import subprocess
+import tempfile
 import time
 import urllib.request
 
@@ -17,9 +20,11 @@ from harness.process import TOP, accepts, wait_until
 
 @pytest.fixture
 def quickstart(program, plugin, build, tmp_path):
-    def start(*args):
-        return program([TOP / "quickstart", "--no-install", "--build", build, "--dir", tmp_path / "run", *args], "quickstart")
-    return start
+    """One at a time on this machine: two that look for free ports at the same moment find the same ones."""
+    with open(pathlib.Path(tempfile.gettempdir()) / "mosquitto-aws-quickstart-test.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield lambda *args: program([TOP / "quickstart", "--no-install", "--build", build, "--dir", tmp_path / "run", *args],
+                                    "quickstart")
 
 
 def test_demo(quickstart, tmp_path):

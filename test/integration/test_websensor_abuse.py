@@ -1,6 +1,7 @@
 """Requests that mean harm: websensor stays up, small and useful."""
 
 import gzip
+import itertools
 import os
 import socket
 import time
@@ -42,7 +43,7 @@ def w(plain_broker, websensor):  # noqa: F811
     b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 100000,
     b"GET /" + b"a" * 100000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
     b"GET / HTTP/1.1\r\n" + b"".join(b"X-%d: 1\r\n" % i for i in range(5000)),
-])
+], ids=itertools.count())
 def test_ambiguous_requests(w, request_head):
     """Refused, and what stands behind is not taken for a request."""
     before = w.metrics()["requests"]

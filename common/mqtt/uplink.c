@@ -6,7 +6,13 @@
 
 #include <stdlib.h>
 
-enum { BACKOFF_BASE_MS = 250, BACKOFF_CAP_MS = 30000, STABLE_MS = 10000, STATUS_MAX = 65536 };
+enum {
+    BACKOFF_BASE_MS = 250,
+    BACKOFF_CAP_MS = 30000,
+    STABLE_MS = 10000,
+    STATUS_MAX = 65536,
+    CONNECT_TIMEOUT_MS = 10000
+};
 
 #define STATUS_TOKEN UINT64_MAX
 #define OFFLINE_STATUS BYTES("{\"state\":\"offline\"}")
@@ -130,6 +136,10 @@ static void start_connecting(struct uplink *u)
     const struct uplink_config *c = u->config;
     struct mqtt_will will = {.topic = bytes_str(c->status_topic), .payload = OFFLINE_STATUS, .qos = 1, .retain = true};
     struct mqtt_client_options o = {.stream = uplink_config_stream(c, u->tls), .session = u->session};
+    o.stream.connect_timeout_ms = CONNECT_TIMEOUT_MS;
+    if (o.session.connack_timeout_ms == 0) {
+        o.session.connack_timeout_ms = CONNECT_TIMEOUT_MS;
+    }
     o.session.username = bytes_str(c->username);
     o.session.password = bytes_str(c->password);
     o.session.will = c->status_topic ? &will : NULL;

@@ -113,7 +113,8 @@ def test_many_clients_come_and_go(build, tmp_path, plain_broker, mqttsn):
         assert result(snload(build, tmp_path, g, "-c", 400, "-n", 400, "-i", f"round{n}", "-k", 1))["acked"] == 400
         g.wait_status(clients=0)
         sizes.append(g.rss())
-    assert sizes[-1] < sizes[1] + (2 << 20), sizes
+    if "asan" not in build.name:  # whose allocator keeps what was freed
+        assert sizes[-1] < sizes[1] + (2 << 20), sizes
 
 
 def test_vanished_sources(plain_broker, mqttsn, device):

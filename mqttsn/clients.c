@@ -171,10 +171,10 @@ static void destroy(struct client *c)
     free(c);
 }
 
-/* The oldest of too many is forgotten. */
+/* One has come to those that are away: if that is one too many, the oldest is forgotten. */
 static void limit_kept(struct gateway *g)
 {
-    while (g->kept > g->config->max_clients) {
+    if (g->kept > g->config->max_clients) {
         struct client *oldest = g->first_kept;
         /* destroy() has taken the last one off the list. NOLINTNEXTLINE(clang-analyzer-unix.Malloc) */
         session_forget(oldest->session);

@@ -25,8 +25,8 @@ static struct shared_ref ref_of(const struct client *c)
 
 static struct client *client_of(const struct shared *s, struct shared_ref ref)
 {
-    bool valid = ref.slot > 0 && ref.slot < s->slot_count && s->generations[ref.slot] == ref.generation;
-    return valid ? s->slots[ref.slot] : NULL;
+    bool valid = ref.slot > 0 && ref.slot < s->slot_count && s->slots[ref.slot].generation == ref.generation;
+    return valid ? s->slots[ref.slot].client : NULL;
 }
 
 static uint64_t publish_token(const struct client *c, uint64_t token)
@@ -42,18 +42,11 @@ static enum err grow_slots(struct shared *s)
         return E_OK;
     }
     uint32_t cap = s->slot_cap ? s->slot_cap * 2 : 64;
-    if (cap > 1u << SLOT_BITS) {
-        return E_FULL;
-    }
-    struct client **slots = realloc(s->slots, cap * sizeof(struct client *));
-    s->slots = slots ? slots : s->slots;
-    uint32_t *generations = realloc(s->generations, cap * sizeof(*generations));
-    s->generations = generations ? generations : s->generations;
-    uint32_t *free_slots = realloc(s->free_slots, cap * sizeof(*free_slots));
-    s->free_slots = free_slots ? free_slots : s->free_slots;
-    if (!slots || !generations || !free_slots) {
+    struct shared_slot *slots = cap <= 1u << SLOT_BITS ? realloc(s->slots, cap * sizeof(*slots)) : NULL;
+    if (!slots) {
         return E_NOMEM;
     }
+    s->slots = slots;
     s->slot_cap = cap;
     /* cppcheck-suppress memleak ; all three are in s */
     return E_OK;
@@ -63,24 +56,24 @@ static enum err grow_slots(struct shared *s)
 static enum err take_slot(struct client *c)
 {
     struct shared *s = shared_of(c);
+    uint32_t slot = s->first_free;
     if (c->slot != 0) {
         return E_OK;
     }
-    uint32_t slot;
-    if (s->free_count > 0) {
-        slot = s->free_slots[--s->free_count];
+    if (slot != 0) {
+        s->first_free = s->slots[slot].next_free;
     } else {
         enum err e = grow_slots(s);
         if (e != E_OK) {
             return e;
         }
         slot = s->slot_count++;
-        s->generations[slot] = 0;
+        s->slots[slot].generation = 0;
     }
-    s->slots[slot] = c;
-    s->generations[slot] = (s->generations[slot] + 1) & GENERATION_MASK;
+    s->slots[slot].client = c;
+    s->slots[slot].generation = (s->slots[slot].generation + 1) & GENERATION_MASK;
     c->slot = slot;
-    c->generation = s->generations[slot];
+    c->generation = s->slots[slot].generation;
     return E_OK;
 }
 
@@ -146,8 +139,9 @@ void shared_forget(struct client *c)
         return;
     }
     give_up_subscriptions(c);
-    s->slots[c->slot] = NULL;
-    s->free_slots[s->free_count++] = c->slot;
+    s->slots[c->slot].client = NULL;
+    s->slots[c->slot].next_free = s->first_free;
+    s->first_free = c->slot;
     c->slot = 0;
 }
 
@@ -508,8 +502,6 @@ void shared_destroy(struct shared *s)
     shared_queue_drop(s);
     shared_filters_finish(s);
     free(s->slots);
-    free(s->generations);
-    free(s->free_slots);
     free(s->requests);
     free(s->answers);
     free(s);

@@ -58,13 +58,17 @@ struct shared_answer {
     uint64_t token;
 };
 
+struct shared_slot {
+    struct client *client; /* NULL = free */
+    uint32_t generation;
+    uint32_t next_free; /* 0 = the last */
+};
+
 struct shared {
     struct gateway *gateway;
-    struct client **slots; /* slots[0] is not used */
-    uint32_t *generations;
+    struct shared_slot *slots; /* slots[0] is not used */
     uint32_t slot_count, slot_cap;
-    uint32_t *free_slots;
-    uint32_t free_count;
+    uint32_t first_free;
 
     struct table filters;    /* by text */
     struct table filter_ids; /* by id */

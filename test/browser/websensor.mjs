@@ -62,8 +62,11 @@ try {
   }
   await page.click("#start");
   const number = async (id) => Number(await page.textContent(id));
-  for (let i = 0; i < 300 && ((await number("#waiting")) > 0 || (await page.textContent("#link")) !== "connected"); i++) {
+  // Settled: nothing waits and nothing is sent for a second (the last batch is queued asynchronously).
+  for (let i = 0, quiet = 0; i < 300 && quiet < 10; i++) {
     await new Promise((done) => setTimeout(done, 100));
+    const busy = (await number("#waiting")) > 0 || (await page.textContent("#link")) !== "connected";
+    quiet = busy ? 0 : quiet + 1;
   }
   console.log(JSON.stringify({
     verdicts: [...seen],

@@ -142,6 +142,13 @@ def test_dry_run_changes_nothing_and_shows_each_call(setting):
     assert "look: aws sts get-caller-identity" in text
 
 
+def test_several_connections_several_client_ids(setting):
+    setting.run("gw", "--topic", "#", "--connections", "3")
+    assert policy(setting)["iot:Connect"] == [f"{ARN}:client/{name}" for name in ("gw-check", "gw-1", "gw-2", "gw-3")]
+    assert policy(setting)["iot:Publish"] == [f"{ARN}:topic/mosquitto-aws/gw/check", f"{ARN}:topic/*"]
+    assert "iot_connections 3\n" in setting.file("conf").read_text()
+
+
 def test_other_routes_are_a_new_version_of_the_policy(setting):
     for n in (4, 5, 6):
         setting.run("gw", "--topic", f"sensors/{n}")
@@ -214,7 +221,8 @@ def test_what_exists_already_is_not_taken_over(setting):
 @pytest.mark.parametrize("words, what", [
     ([], "usage"), (["a b", "--topic", "x"], "NAME takes"), (["gw"], "nothing to do"), (["gw", "--topic"], "needs a value"),
     (["gw", "--topic", "x/*"], "not possible"), (["gw", "--topic", "${iot:ClientId}/x"], "not possible"),
-    (["gw", "--topic", "x sideways"], "sideways"), (["gw", "--topic", "x", "--ttl", "3d"], "need --table"),
+    (["gw", "--topic", "x sideways"], "sideways"), (["gw", "--topic", "x out 5"], "QoS '5'"),
+    (["gw", "--topic", "x", "--ttl", "3d"], "need --table"),
     (["gw", "--topic", "x", "--connections", "many"], "--connections"), (["--frobnicate"], "unknown option"),
 ])
 def test_wrong_words(setting, words, what):

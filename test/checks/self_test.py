@@ -151,7 +151,7 @@ class Checks(unittest.TestCase):
         self.finds("CR", "run", "#!/bin/sh\r\n", "text.py")
         self.finds("no newline", "run", "#!/bin/sh", "text.py")
         self.finds("a conflict marker", "run", "=" * 7 + "\n", "text.py")
-        self.finds("the address of a registry", "package-lock.json", '{\n  "resolved": "https://example.org/x"\n}\n',
+        self.finds("the address of a registry", "package-lock.json", '{\n  "resolved"' + ': "https://example.org/x"\n}\n',
                    "text.py")
 
     def test_build_files(self):

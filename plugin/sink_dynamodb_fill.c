@@ -2,6 +2,8 @@
 #include "store/measurement.h"
 
 #define FILL_AGAIN_MS 1000u
+#define TURN_RECORDS 1000u /* taken in one turn of the loop */
+#define TURN_REJECTED 20u  /* set aside in one turn: each one is a file */
 
 LOG_POINT(log_rejected, "dynamodb.rejected", LOG_WARNING,
           "a message that DynamoDB cannot hold was set aside in rejected/");
@@ -80,7 +82,13 @@ void ddb_fill(struct ddb_sink *s, struct mono now)
     if (!mono_reached(now, s->fill_at)) {
         return;
     }
-    while (!s->drained && s->window.ready < s->connections * DDB_READY_MAX && window_has_room(&s->window)) {
+    uint64_t rejected = metric_get(&s->host.stats->rejected);
+    for (size_t taken = 0;
+         !s->drained && s->window.ready < s->connections * DDB_READY_MAX && window_has_room(&s->window); taken++) {
+        if (taken == TURN_RECORDS || metric_get(&s->host.stats->rejected) - rejected == TURN_REJECTED) {
+            s->fill_at = mono_add_ms(now, 1); /* the other sinks have their turn */
+            return;
+        }
         struct record r;
         enum err e = cursor_next(s->host.cursor, &r);
         if (e) {

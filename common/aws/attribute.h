@@ -5,11 +5,10 @@
 
 #include "base/buffer.h"
 
-/* "Quotas in Amazon DynamoDB": item size with attribute names; nesting; partition and sort key values. */
+/* "Quotas in Amazon DynamoDB": item size with attribute names; nesting; partition key value. */
 #define ATTRIBUTE_ITEM_MAX (400u * 1024u)
 #define ATTRIBUTE_NESTING_MAX 32u
 #define ATTRIBUTE_HASH_KEY_MAX 2048u
-#define ATTRIBUTE_RANGE_KEY_MAX 1024u
 
 /* What it keeps between calls is memory only. */
 struct attribute_encoder {

@@ -308,8 +308,3 @@ const char *dynamodb_endpoint(const struct dynamodb *d)
 {
     return d->url;
 }
-
-int64_t dynamodb_clock_offset_ms(const struct dynamodb *d)
-{
-    return d->clock_offset_ms;
-}

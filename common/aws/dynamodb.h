@@ -35,7 +35,5 @@ void dynamodb_cancel(struct dynamodb_request *r);
 
 /* URL of the endpoint. */
 const char *dynamodb_endpoint(const struct dynamodb *d);
-/* By how much AWS's clock is ahead of ours, as far as we had to correct it. */
-int64_t dynamodb_clock_offset_ms(const struct dynamodb *d);
 
 #endif

@@ -146,17 +146,3 @@ void dynamodb_classify(int status, struct bytes body, struct dynamodb_answer *ou
         out->time_refused = out->time_refused || bytes_equal(type, bytes_str(time_types[i]));
     }
 }
-
-const char *dynamodb_outcome_name(enum dynamodb_outcome o)
-{
-    static const char *const names[] = {
-        [DYNAMODB_OK] = "ok",
-        [DYNAMODB_THROTTLED] = "throttled",
-        [DYNAMODB_TRANSIENT] = "transient",
-        [DYNAMODB_CLOCK] = "clock",
-        [DYNAMODB_CREDENTIALS] = "credentials",
-        [DYNAMODB_INVALID] = "invalid",
-        [DYNAMODB_CONFIGURATION] = "configuration",
-    };
-    return names[o];
-}

@@ -28,6 +28,4 @@ struct dynamodb_answer {
 /* Sets outcome, type and text from status and body. */
 void dynamodb_classify(int status, struct bytes body, struct dynamodb_answer *out);
 
-const char *dynamodb_outcome_name(enum dynamodb_outcome o);
-
 #endif

@@ -7,6 +7,7 @@
 #include <stdio.h>
 
 #define KEY_NAME_MAX 255u
+#define PUT_OVERHEAD 32u /* bytes of a batch for each item besides the item */
 
 static void set_reason(struct dynamodb_reason *reason, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
@@ -138,7 +139,7 @@ enum err dynamodb_batch_begin(struct buffer *out, struct bytes table)
 
 enum err dynamodb_batch_add(struct buffer *out, struct bytes item, bool first)
 {
-    enum err e = buffer_reserve(out, item.len + DYNAMODB_PUT_OVERHEAD);
+    enum err e = buffer_reserve(out, item.len + PUT_OVERHEAD);
     e = e ? e : buffer_append(out, first ? BYTES("{\"PutRequest\":{\"Item\":") : BYTES(",{\"PutRequest\":{\"Item\":"));
     e = e ? e : buffer_append(out, item);
     return e ? e : buffer_append(out, BYTES("}}"));

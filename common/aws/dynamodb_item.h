@@ -9,7 +9,6 @@
 #include "base/clock.h"
 
 #define DYNAMODB_BATCH_MAX 25u            /* items in one BatchWriteItem */
-#define DYNAMODB_REQUEST_MAX (16u << 20)  /* bytes of a request */
 #define DYNAMODB_ITEM_TEXT_MAX (8u << 20) /* bytes of an item as JSON; one of 400 KB has far fewer */
 #define DYNAMODB_MESSAGE_ATTRIBUTE "message"
 #define DYNAMODB_TTL_ATTRIBUTE "ttl"
@@ -47,9 +46,6 @@ MUST_CHECK enum err dynamodb_item_build(const struct dynamodb_layout *l, struct 
 MUST_CHECK enum err dynamodb_batch_begin(struct buffer *out, struct bytes table);
 MUST_CHECK enum err dynamodb_batch_add(struct buffer *out, struct bytes item, bool first);
 MUST_CHECK enum err dynamodb_batch_end(struct buffer *out);
-/* Bytes that a batch takes besides its items: for the envelope, and for each item. */
-#define DYNAMODB_BATCH_OVERHEAD 300u
-#define DYNAMODB_PUT_OVERHEAD 32u
 
 /* Calls fn for each item that an answer to BatchWriteItem hands back unprocessed; `sensor` is valid during the call.
  * E_MALFORMED: this is no such answer (nothing may be taken as written). */

@@ -6,8 +6,8 @@
 #define KEY_TEXT_MAX (ATTRIBUTE_HASH_KEY_MAX + 1)
 #define MESSAGE_TEXT_MAX (4u << 20)
 
-/* Calls fn for each member of an object (its text) or element of an array (name is NULL), its value read whole, until one
- * gives an error. */
+/* Calls fn for each member of an object or element of an array (name is NULL), its value read whole, until one gives an
+ * error. `text` is all of it, and nothing follows. */
 typedef enum err each_fn(void *ctx, const struct json_token *name, const struct json_token *value);
 
 static enum err for_each(struct bytes text, enum json_type type, each_fn *fn, void *ctx)
@@ -20,7 +20,7 @@ static enum err for_each(struct bytes text, enum json_type type, each_fn *fn, vo
     if (e || value.type != type) {
         return E_MALFORMED;
     }
-    while (!e) {
+    for (;;) {
         if (type == JSON_OBJECT) {
             e = json_next(&r, &name);
             if (e || name.type == JSON_OBJECT_END) {
@@ -32,44 +32,61 @@ static enum err for_each(struct bytes text, enum json_type type, each_fn *fn, vo
             break;
         }
         e = fn(ctx, type == JSON_OBJECT ? &name : NULL, &value);
+        if (e) {
+            return e;
+        }
     }
-    return e == E_TOO_LARGE ? E_MALFORMED : e;
+    e = e ? e : json_next(&r, &value);
+    return e == E_TOO_LARGE || (!e && value.type != JSON_END) ? E_MALFORMED : e;
 }
 
-/* One member of an object, looked up by a name that may contain anything. */
-struct lookup {
+/* A member that is looked for; its name may contain anything. */
+struct wanted {
     struct bytes name;
-    bool found;
+    enum json_type type;
+    bool found; /* and of this type; of several the last one */
     struct json_token value;
 };
 
-static enum err on_lookup(void *ctx, const struct json_token *name, const struct json_token *value)
+struct wanted_list {
+    struct wanted *items;
+    size_t count;
+};
+
+static enum err on_wanted(void *ctx, const struct json_token *name, const struct json_token *value)
 {
-    struct lookup *l = ctx;
-    if (json_text_equal(name, l->name)) {
-        l->found = true;
-        l->value = *value;
+    const struct wanted_list *l = ctx;
+    for (size_t i = 0; i < l->count; i++) {
+        if (json_text_equal(name, l->items[i].name)) {
+            l->items[i].found = value->type == l->items[i].type;
+            l->items[i].value = *value;
+        }
     }
     return E_OK;
 }
 
+/* One pass over the object for all that is wanted. */
+static enum err find_members(struct bytes object, struct wanted *items, size_t count)
+{
+    struct wanted_list l = {items, count};
+    return for_each(object, JSON_OBJECT, on_wanted, &l);
+}
+
 static bool find_member(struct bytes object, struct bytes name, enum json_type type, struct json_token *value)
 {
-    struct lookup l = {.name = name};
-    if (for_each(object, JSON_OBJECT, on_lookup, &l) != E_OK || !l.found || l.value.type != type) {
+    struct wanted w = {.name = name, .type = type};
+    if (find_members(object, &w, 1) != E_OK || !w.found) {
         return false;
     }
-    *value = l.value;
+    *value = w.value;
     return true;
 }
 
-/* The text of attribute `name` of an item, if it is of this type (S or N); unescaped into memory. */
-static bool find_scalar(struct bytes item, const char *name, char type, struct buffer *memory, struct bytes *out)
+/* The text of an attribute that was found, if it is of this type (S or N); unescaped into memory. */
+static bool read_scalar(const struct wanted *attribute, char type, struct buffer *memory, struct bytes *out)
 {
-    struct json_token attribute;
     struct json_token value;
-    if (!find_member(item, bytes_str(name), JSON_OBJECT, &attribute) ||
-        !find_member(attribute.text, bytes_make(&type, 1), JSON_STRING, &value)) {
+    if (!attribute->found || !find_member(attribute->value.text, bytes_make(&type, 1), JSON_STRING, &value)) {
         return false;
     }
     if (!value.escaped) {
@@ -103,13 +120,54 @@ static bool read_integer(struct bytes text, int64_t *out)
     return true;
 }
 
+/* What an item holds, by its layout. */
+enum { SENSOR, TIME, MESSAGE, TTL, ATTRIBUTES };
+
+struct reading {
+    const struct dynamodb_layout *layout;
+    struct buffer sensor; /* memory of what was escaped */
+    struct buffer time;
+    struct buffer message;
+    struct wanted attributes[ATTRIBUTES];
+};
+
+static void reading_init(struct reading *r, const struct dynamodb_layout *l)
+{
+    r->layout = l;
+    buffer_init(&r->sensor, KEY_TEXT_MAX);
+    buffer_init(&r->time, KEY_TEXT_MAX);
+    buffer_init(&r->message, MESSAGE_TEXT_MAX);
+}
+
+static void reading_finish(struct reading *r)
+{
+    buffer_finish(&r->sensor);
+    buffer_finish(&r->time);
+    buffer_finish(&r->message);
+}
+
+static enum err read_item(struct reading *r, struct bytes item)
+{
+    r->attributes[SENSOR] = (struct wanted){.name = bytes_str(r->layout->sensor_key), .type = JSON_OBJECT};
+    r->attributes[TIME] = (struct wanted){.name = bytes_str(r->layout->time_key), .type = JSON_OBJECT};
+    r->attributes[MESSAGE] = (struct wanted){.name = BYTES(DYNAMODB_MESSAGE_ATTRIBUTE), .type = JSON_OBJECT};
+    r->attributes[TTL] = (struct wanted){.name = BYTES(DYNAMODB_TTL_ATTRIBUTE), .type = JSON_OBJECT};
+    return find_members(item, r->attributes, ATTRIBUTES);
+}
+
+static bool read_keys(struct reading *r, struct bytes *sensor, int64_t *timestamp_ms)
+{
+    struct bytes time;
+    return read_scalar(&r->attributes[SENSOR], 'S', &r->sensor, sensor) &&
+           read_scalar(&r->attributes[TIME], r->layout->time_type, &r->time, &time) && read_integer(time, timestamp_ms);
+}
+
 /* Unprocessed items. */
 
 struct unprocessed {
-    const struct dynamodb_layout *layout;
+    struct reading reading;
     void (*fn)(void *ctx, struct bytes sensor, int64_t timestamp_ms);
     void *ctx;
-    struct buffer memory;
 };
 
 static enum err on_request(void *ctx, const struct json_token *name, const struct json_token *value)
@@ -119,20 +177,14 @@ static enum err on_request(void *ctx, const struct json_token *name, const struc
     struct json_token put;
     struct json_token item;
     struct bytes sensor;
-    struct bytes time;
     int64_t timestamp_ms;
-    struct buffer time_memory;
-    buffer_init(&time_memory, KEY_TEXT_MAX);
-    bool good = value->type == JSON_OBJECT && find_member(value->text, BYTES("PutRequest"), JSON_OBJECT, &put) &&
-                find_member(put.text, BYTES("Item"), JSON_OBJECT, &item) &&
-                find_scalar(item.text, u->layout->sensor_key, 'S', &u->memory, &sensor) &&
-                find_scalar(item.text, u->layout->time_key, u->layout->time_type, &time_memory, &time) &&
-                read_integer(time, &timestamp_ms);
-    if (good) {
-        u->fn(u->ctx, sensor, timestamp_ms);
+    if (value->type != JSON_OBJECT || !find_member(value->text, BYTES("PutRequest"), JSON_OBJECT, &put) ||
+        !find_member(put.text, BYTES("Item"), JSON_OBJECT, &item) || read_item(&u->reading, item.text) != E_OK ||
+        !read_keys(&u->reading, &sensor, &timestamp_ms)) {
+        return E_MALFORMED;
     }
-    buffer_finish(&time_memory);
-    return good ? E_OK : E_MALFORMED;
+    u->fn(u->ctx, sensor, timestamp_ms);
+    return E_OK;
 }
 
 static enum err on_table(void *ctx, const struct json_token *name, const struct json_token *value)
@@ -144,36 +196,31 @@ static enum err on_table(void *ctx, const struct json_token *name, const struct 
 enum err dynamodb_unprocessed(const struct dynamodb_layout *l, struct bytes body,
                               void (*fn)(void *ctx, struct bytes sensor, int64_t timestamp_ms), void *ctx)
 {
-    struct unprocessed u = {.layout = l, .fn = fn, .ctx = ctx};
-    struct json_token whole;
+    struct unprocessed u = {.fn = fn, .ctx = ctx};
     struct json_token tables;
-    if (json_parse(body, DEPTH_MAX, &whole) != E_OK || whole.type != JSON_OBJECT ||
-        !find_member(whole.text, BYTES("UnprocessedItems"), JSON_OBJECT, &tables)) {
+    if (!find_member(body, BYTES("UnprocessedItems"), JSON_OBJECT, &tables)) {
         return E_MALFORMED;
     }
-    buffer_init(&u.memory, KEY_TEXT_MAX);
+    reading_init(&u.reading, l);
     enum err e = for_each(tables.text, JSON_OBJECT, on_table, &u);
-    buffer_finish(&u.memory);
+    reading_finish(&u.reading);
     return e;
 }
 
 /* Items of a Query or Scan. */
 
 struct items {
-    const struct dynamodb_layout *layout;
+    struct reading reading;
     struct wall now;
     bool (*fn)(void *ctx, const struct dynamodb_item *item);
     void *ctx;
-    struct buffer sensor;
-    struct buffer time;
-    struct buffer message;
 };
 
-static bool is_expired(struct items *s, struct bytes item)
+static bool is_expired(struct items *s)
 {
     struct bytes text;
     int64_t ttl_s;
-    return find_scalar(item, DYNAMODB_TTL_ATTRIBUTE, 'N', &s->message, &text) && read_integer(text, &ttl_s) &&
+    return read_scalar(&s->reading.attributes[TTL], 'N', &s->reading.message, &text) && read_integer(text, &ttl_s) &&
            ttl_s <= s->now.ms / 1000;
 }
 
@@ -182,24 +229,22 @@ static enum err on_item(void *ctx, const struct json_token *name, const struct j
     (void)name;
     struct items *s = ctx;
     struct dynamodb_item item = {.message = bytes_make(NULL, 0)};
-    struct bytes time;
-    struct json_token message;
-    if (value->type != JSON_OBJECT) {
+    if (value->type != JSON_OBJECT || read_item(&s->reading, value->text) != E_OK) {
         return E_MALFORMED;
     }
-    if (is_expired(s, value->text) || !find_scalar(value->text, s->layout->sensor_key, 'S', &s->sensor, &item.sensor) ||
-        !find_scalar(value->text, s->layout->time_key, s->layout->time_type, &s->time, &time) ||
-        !read_integer(time, &item.timestamp_ms)) {
+    if (is_expired(s) || !read_keys(&s->reading, &item.sensor, &item.timestamp_ms)) {
         return E_OK;
     }
-    buffer_clear(&s->message);
-    if (find_member(value->text, BYTES(DYNAMODB_MESSAGE_ATTRIBUTE), JSON_OBJECT, &message)) {
-        enum err e = attribute_decode(message.text, &s->message);
+    const struct wanted *message = &s->reading.attributes[MESSAGE];
+    struct buffer *text = &s->reading.message;
+    buffer_clear(text);
+    if (message->found) {
+        enum err e = attribute_decode(message->value.text, text);
         if (e) {
             return e;
         }
-        if (s->message.data && s->message.data[0] == '{') {
-            item.message = buffer_bytes(&s->message);
+        if (text->len && text->data[0] == '{') {
+            item.message = buffer_bytes(text);
         }
     }
     return s->fn(s->ctx, &item) ? E_OK : E_CANCELLED;
@@ -209,23 +254,18 @@ enum err dynamodb_items_parse(const struct dynamodb_layout *l, struct bytes body
                               bool (*fn)(void *ctx, const struct dynamodb_item *item), void *ctx,
                               struct buffer *next_key)
 {
-    struct items s = {.layout = l, .now = now, .fn = fn, .ctx = ctx};
-    struct json_token whole;
-    struct json_token found;
-    if (json_parse(body, DEPTH_MAX, &whole) != E_OK || whole.type != JSON_OBJECT ||
-        !find_member(whole.text, BYTES("Items"), JSON_ARRAY, &found)) {
+    struct items s = {.now = now, .fn = fn, .ctx = ctx};
+    struct wanted parts[] = {{.name = BYTES("Items"), .type = JSON_ARRAY},
+                             {.name = BYTES("LastEvaluatedKey"), .type = JSON_OBJECT}};
+    if (find_members(body, parts, 2) != E_OK || !parts[0].found) {
         return E_MALFORMED;
     }
-    buffer_init(&s.sensor, KEY_TEXT_MAX);
-    buffer_init(&s.time, KEY_TEXT_MAX);
-    buffer_init(&s.message, MESSAGE_TEXT_MAX);
-    enum err e = for_each(found.text, JSON_ARRAY, on_item, &s);
-    buffer_finish(&s.sensor);
-    buffer_finish(&s.time);
-    buffer_finish(&s.message);
+    reading_init(&s.reading, l);
+    enum err e = for_each(parts[0].value.text, JSON_ARRAY, on_item, &s);
+    reading_finish(&s.reading);
     buffer_clear(next_key);
-    if (e == E_OK && find_member(whole.text, BYTES("LastEvaluatedKey"), JSON_OBJECT, &found)) {
-        return buffer_append(next_key, found.text);
+    if (e == E_OK && parts[1].found) {
+        return buffer_append(next_key, parts[1].value.text);
     }
     return e == E_CANCELLED ? E_OK : e;
 }

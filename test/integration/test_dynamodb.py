@@ -237,3 +237,19 @@ def test_wrong_table(gateway, dynamo, tmp_path, mistake, text):
     dynamo.start_proxy()
     dynamo.wait_items(60, "late", timeout=40)
     b.wait_log("dynamodb.accepted")
+
+
+def test_flood_of_poison(gateway, dynamo, tmp_path):
+    """Hundreds of messages that can never be stored hold up neither the good ones nor the other sinks."""
+    b = gateway("store sensors/+", "store named/# sensor=payload(id)", f"sqlite_file {tmp_path / 'store.db'}", verbose=False)
+    with b.client() as c:
+        for i in range(600):
+            c.publish("named/x", b'{"id":""}', wait=False)
+            if i % 6 == 0:
+                c.publish("sensors/good", b"%d" % i, wait=False)
+        wait_until(lambda: len(c.acked) == 700)
+    dynamo.wait_items(100)
+    b.store.wait_count(100)
+    b.spool.wait_rejected(600)  # one file for each sink that refuses it
+    b.wait_sys("dynamodb/rejected", 600)
+    assert dynamo.count() == 100

@@ -76,20 +76,12 @@ static void test_signature(void **state)
     assert_false(a.time_refused);
 }
 
-static void test_names(void **state)
-{
-    (void)state;
-    assert_string_equal(dynamodb_outcome_name(DYNAMODB_OK), "ok");
-    assert_string_equal(dynamodb_outcome_name(DYNAMODB_CONFIGURATION), "configuration");
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_types),
         cmocka_unit_test(test_validation),
         cmocka_unit_test(test_signature),
-        cmocka_unit_test(test_names),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -85,12 +85,14 @@ def test_alpn_on_the_443_port(gate, client_id):
 
 def test_publishes_over_the_rate_are_discarded_without_puback(g, client_id):
     c = connect(g, client_id)
+    start = time.monotonic()
     for _ in range(150):
         c.publish("a", b"x", wait=False)
         time.sleep(0.0005)
     c.ping()
     taken = len(g.messages())
-    assert 100 <= taken <= 120
+    seconds = time.monotonic() - start
+    assert 100 <= taken <= min(149, 110 + 100 * seconds), f"in {seconds} s"
     assert len(c.acked) == taken
     assert len(g.events("publish", outcome="discarded")) == 150 - taken
     time.sleep(0.3)

@@ -151,6 +151,7 @@ class Checks(unittest.TestCase):
         self.finds("CR", "run", "#!/bin/sh\r\n", "text.py")
         self.finds("no newline", "run", "#!/bin/sh", "text.py")
         self.finds("a conflict marker", "run", "=" * 7 + "\n", "text.py")
+        self.finds("a.md:2: b.md is not there", "a.md", "[c](docs/log-ids.md#x)\n[b](b.md)\n", "text.py")
         self.finds("the address of a registry", "package-lock.json", '{\n  "resolved"' + ': "https://example.org/x"\n}\n',
                    "text.py")
 

@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 """What must not stand in a file that is shared: paths of the machine that it was made on, addresses of package registries in
-lock files, conflict markers, trailing blanks, tabs where the house has none, CR."""
+lock files, conflict markers, trailing blanks, tabs where the house has none, CR; links in Markdown that lead nowhere."""
 
 import os
 import re
@@ -38,6 +38,15 @@ def file_findings(path, text, paths):
         yield f"{path}: no newline at the end"
 
 
+def link_findings(path, text):
+    """Links of a Markdown file to files that are not there."""
+    text = re.sub(r"^```.*?^```|`[^`\n]*`", lambda m: re.sub(r"[^\n]", " ", m[0]), text, flags=re.S | re.M)
+    for match in re.finditer(r"\]\(([^)\s#]+)(?:#[^)\s]*)?\)", text):
+        target = match[1]
+        if not re.match(r"\w+:", target) and not ((tree.TOP / path).parent / target).exists():
+            yield f"{path}:{tree.line_of(text, match.start())}: {target} is not there"
+
+
 def main():
     paths = machine_paths()
     findings = []
@@ -45,7 +54,10 @@ def main():
         data = (tree.TOP / path).read_bytes()
         if b"\0" in data or path.startswith("test/fuzz/seeds/") or "/data/" in path or path.endswith(".svg"):
             continue
-        findings += file_findings(path, data.decode("utf-8", errors="replace"), paths)
+        text = data.decode("utf-8", errors="replace")
+        findings += file_findings(path, text, paths)
+        if path.endswith(".md"):
+            findings += link_findings(path, text)
     tree.finish(findings, "text")
 
 

@@ -370,6 +370,22 @@ static void on_down(void *ctx, bool refused)
     turn_add(g->turn, &g->links_item);
 }
 
+static void drain_queue(struct gateway *g)
+{
+    enum err e = E_OK;
+    while (g->shared->first && e != E_FULL) {
+        e = shared_queue_publish(g->shared);
+        if (e != E_OK && e != E_FULL) { /* the broker would not take it: the device hears nothing, and asks again */
+            metric_add(&g->metrics.session.rejected, 1);
+        }
+    }
+}
+
+static void on_writable(void *ctx)
+{
+    drain_queue(ctx);
+}
+
 static void on_published(void *ctx, uint64_t token, uint8_t reason, struct bytes reason_text)
 {
     struct gateway *g = ctx;
@@ -380,6 +396,9 @@ static void on_published(void *ctx, uint64_t token, uint8_t reason, struct bytes
         session_on_published(c->session, token & 0xffffffffu, reason, gateway_now(g));
         client_settle(c);
     }
+    /* Not only when on_writable says so, which waits for more of them: mosquitto without set_tcp_nodelay holds the next
+     * acknowledgements back until we send something, or for 40 ms. */
+    drain_queue(g);
 }
 
 static void on_subscribed(void *ctx, uint64_t token, const uint8_t *codes, size_t count)
@@ -445,18 +464,6 @@ static void on_message(void *ctx, const struct mqtt_publish *message)
     if (message->qos == 1) {
         enum err e = uplink_ack(g->uplink, message->packet_id, MQTT_SUCCESS);
         (void)e; /* the link is ending */
-    }
-}
-
-static void on_writable(void *ctx)
-{
-    struct gateway *g = ctx;
-    enum err e = E_OK;
-    while (g->shared->first && e != E_FULL) {
-        e = shared_queue_publish(g->shared);
-        if (e != E_OK && e != E_FULL) { /* the broker would not take it: the device hears nothing, and asks again */
-            metric_add(&g->metrics.session.rejected, 1);
-        }
     }
 }
 

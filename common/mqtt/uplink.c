@@ -6,13 +6,7 @@
 
 #include <stdlib.h>
 
-enum {
-    BACKOFF_BASE_MS = 250,
-    BACKOFF_CAP_MS = 30000,
-    STABLE_MS = 10000,
-    STATUS_MAX = 65536,
-    CONNECT_TIMEOUT_MS = 10000
-};
+enum { BACKOFF_BASE_MS = 250, BACKOFF_CAP_MS = 5000, STABLE_MS = 5000, STATUS_MAX = 65536, CONNECT_TIMEOUT_MS = 10000 };
 
 #define STATUS_TOKEN UINT64_MAX
 #define OFFLINE_STATUS BYTES("{\"state\":\"offline\"}")

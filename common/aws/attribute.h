@@ -3,7 +3,7 @@
 #ifndef AWS_ATTRIBUTE_H
 #define AWS_ATTRIBUTE_H
 
-#include "base/buffer.h"
+#include "base/json.h"
 
 /* "Quotas in Amazon DynamoDB": item size with attribute names; nesting; partition key value. */
 #define ATTRIBUTE_ITEM_MAX (400u * 1024u)
@@ -37,5 +37,9 @@ MUST_CHECK enum err attribute_append_number(struct buffer *out, struct bytes num
 /* Appends the plain JSON of an AttributeValue (the inverse; sets become arrays, binary values their base64 text).
  * E_MALFORMED: not an AttributeValue. What was appended before an error is taken back. */
 MUST_CHECK enum err attribute_decode(struct bytes attribute_value, struct buffer *out);
+
+/* The same with the value that comes next in a document; the reader's depth bounds the nesting. After an error the reader stands
+ * somewhere in that value. */
+MUST_CHECK enum err attribute_decode_next(struct json_reader *r, struct buffer *out);
 
 #endif

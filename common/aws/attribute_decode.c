@@ -34,11 +34,7 @@ static enum err take(struct json_reader *r, enum json_type type, struct json_tok
 /* DynamoDB's numbers are JSON numbers; anything else stays a string. */
 static enum err append_number(const struct json_token *t, struct buffer *out)
 {
-    struct json_token number;
-    if (!t->escaped && json_parse(t->text, 0, &number) == E_OK && number.type == JSON_NUMBER) {
-        return buffer_append(out, number.text);
-    }
-    return buffer_append(out, json_raw(t));
+    return buffer_append(out, json_is_number(t->text) ? t->text : json_raw(t));
 }
 
 static enum err append_set(struct json_reader *r, bool numbers, struct buffer *out)
@@ -123,7 +119,7 @@ static enum err append_content(struct json_reader *r, enum attribute_kind kind, 
     return E_MALFORMED;
 }
 
-/* Behind the opening bracket of {"TYPE": content}. Nested calls are as deep as DECODE_DEPTH allows. */
+/* Behind the opening bracket of {"TYPE": content}. Nested calls are as deep as the reader allows. */
 static enum err append_value(struct json_reader *r, struct buffer *out)
 {
     struct json_token t;
@@ -140,17 +136,28 @@ static enum err append_value(struct json_reader *r, struct buffer *out)
     return E_MALFORMED;
 }
 
+enum err attribute_decode_next(struct json_reader *r, struct buffer *out)
+{
+    size_t before = out->len;
+    struct json_token t;
+    enum err e = take(r, JSON_OBJECT, &t);
+    e = e ? e : append_value(r, out);
+    if (e) {
+        out->len = before;
+    }
+    return e == E_TOO_LARGE ? E_MALFORMED : e;
+}
+
 enum err attribute_decode(struct bytes attribute_value, struct buffer *out)
 {
     size_t before = out->len;
     struct json_reader r;
     struct json_token t;
     json_reader_init(&r, attribute_value, DECODE_DEPTH);
-    enum err e = take(&r, JSON_OBJECT, &t);
-    e = e ? e : append_value(&r, out);
+    enum err e = attribute_decode_next(&r, out);
     e = e ? e : take(&r, JSON_END, &t);
     if (e) {
         out->len = before;
     }
-    return e == E_TOO_LARGE ? E_MALFORMED : e;
+    return e;
 }

@@ -82,7 +82,8 @@ struct dynamodb_item {
 
 /* Calls fn for each item of an answer to Query or Scan, until it returns false; items whose `ttl` lies before `now` are left
  * out (DynamoDB deletes them up to days later), and so are those without keys of the layout. `next_key` receives the text of
- * LastEvaluatedKey: not empty means that there are more pages. E_MALFORMED: no such answer. */
+ * LastEvaluatedKey: not empty means that there are more pages; it is empty when fn has stopped. E_MALFORMED: no such answer, which may turn out after
+ * fn has had some items. */
 MUST_CHECK enum err dynamodb_items_parse(const struct dynamodb_layout *l, struct bytes body, struct wall now,
                                          bool (*fn)(void *ctx, const struct dynamodb_item *item), void *ctx,
                                          struct buffer *next_key);

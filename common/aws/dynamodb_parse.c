@@ -1,10 +1,8 @@
-#include "aws/dynamodb_item.h"
+/* Answers to BatchWriteItem. */
+#include "aws/dynamodb_item_internal.h"
 #include "base/json.h"
 
-/* Deep enough for the deepest item in the deepest place of an answer. */
-#define DEPTH_MAX (2 * ATTRIBUTE_NESTING_MAX + 16)
 #define KEY_TEXT_MAX (ATTRIBUTE_HASH_KEY_MAX + 1)
-#define MESSAGE_TEXT_MAX (4u << 20)
 
 /* Calls fn for each member of an object or element of an array (name is NULL), its value read whole, until one gives an
  * error. `text` is all of it, and nothing follows. */
@@ -15,7 +13,7 @@ static enum err for_each(struct bytes text, enum json_type type, each_fn *fn, vo
     struct json_reader r;
     struct json_token name;
     struct json_token value;
-    json_reader_init(&r, text, DEPTH_MAX);
+    json_reader_init(&r, text, DYNAMODB_DEPTH_MAX);
     enum err e = json_next(&r, &value);
     if (e || value.type != type) {
         return E_MALFORMED;
@@ -101,34 +99,14 @@ static bool read_scalar(const struct wanted *attribute, char type, struct buffer
     return true;
 }
 
-/* Decimal integer of up to 18 digits. */
-static bool read_integer(struct bytes text, int64_t *out)
-{
-    bool negative = text.len && text.data[0] == '-';
-    size_t i = negative ? 1 : 0;
-    int64_t value = 0;
-    if (i == text.len || text.len - i > 18) {
-        return false;
-    }
-    for (; i < text.len; i++) {
-        if (text.data[i] < '0' || text.data[i] > '9') {
-            return false;
-        }
-        value = value * 10 + (text.data[i] - '0');
-    }
-    *out = negative ? -value : value;
-    return true;
-}
-
-/* What an item holds, by its layout. */
-enum { SENSOR, TIME, MESSAGE, TTL, ATTRIBUTES };
+/* The keys of an item, by its layout. */
+enum { SENSOR, TIME, KEYS };
 
 struct reading {
     const struct dynamodb_layout *layout;
     struct buffer sensor; /* memory of what was escaped */
     struct buffer time;
-    struct buffer message;
-    struct wanted attributes[ATTRIBUTES];
+    struct wanted keys[KEYS];
 };
 
 static void reading_init(struct reading *r, const struct dynamodb_layout *l)
@@ -136,30 +114,22 @@ static void reading_init(struct reading *r, const struct dynamodb_layout *l)
     r->layout = l;
     buffer_init(&r->sensor, KEY_TEXT_MAX);
     buffer_init(&r->time, KEY_TEXT_MAX);
-    buffer_init(&r->message, MESSAGE_TEXT_MAX);
 }
 
 static void reading_finish(struct reading *r)
 {
     buffer_finish(&r->sensor);
     buffer_finish(&r->time);
-    buffer_finish(&r->message);
 }
 
-static enum err read_item(struct reading *r, struct bytes item)
-{
-    r->attributes[SENSOR] = (struct wanted){.name = bytes_str(r->layout->sensor_key), .type = JSON_OBJECT};
-    r->attributes[TIME] = (struct wanted){.name = bytes_str(r->layout->time_key), .type = JSON_OBJECT};
-    r->attributes[MESSAGE] = (struct wanted){.name = BYTES(DYNAMODB_MESSAGE_ATTRIBUTE), .type = JSON_OBJECT};
-    r->attributes[TTL] = (struct wanted){.name = BYTES(DYNAMODB_TTL_ATTRIBUTE), .type = JSON_OBJECT};
-    return find_members(item, r->attributes, ATTRIBUTES);
-}
-
-static bool read_keys(struct reading *r, struct bytes *sensor, int64_t *timestamp_ms)
+static bool read_keys(struct reading *r, struct bytes item, struct bytes *sensor, int64_t *timestamp_ms)
 {
     struct bytes time;
-    return read_scalar(&r->attributes[SENSOR], 'S', &r->sensor, sensor) &&
-           read_scalar(&r->attributes[TIME], r->layout->time_type, &r->time, &time) && read_integer(time, timestamp_ms);
+    r->keys[SENSOR] = (struct wanted){.name = bytes_str(r->layout->sensor_key), .type = JSON_OBJECT};
+    r->keys[TIME] = (struct wanted){.name = bytes_str(r->layout->time_key), .type = JSON_OBJECT};
+    return find_members(item, r->keys, KEYS) == E_OK && read_scalar(&r->keys[SENSOR], 'S', &r->sensor, sensor) &&
+           read_scalar(&r->keys[TIME], r->layout->time_type, &r->time, &time) &&
+           dynamodb_read_integer(time, timestamp_ms);
 }
 
 /* Unprocessed items. */
@@ -179,8 +149,8 @@ static enum err on_request(void *ctx, const struct json_token *name, const struc
     struct bytes sensor;
     int64_t timestamp_ms;
     if (value->type != JSON_OBJECT || !find_member(value->text, BYTES("PutRequest"), JSON_OBJECT, &put) ||
-        !find_member(put.text, BYTES("Item"), JSON_OBJECT, &item) || read_item(&u->reading, item.text) != E_OK ||
-        !read_keys(&u->reading, &sensor, &timestamp_ms)) {
+        !find_member(put.text, BYTES("Item"), JSON_OBJECT, &item) ||
+        !read_keys(&u->reading, item.text, &sensor, &timestamp_ms)) {
         return E_MALFORMED;
     }
     u->fn(u->ctx, sensor, timestamp_ms);
@@ -205,67 +175,4 @@ enum err dynamodb_unprocessed(const struct dynamodb_layout *l, struct bytes body
     enum err e = for_each(tables.text, JSON_OBJECT, on_table, &u);
     reading_finish(&u.reading);
     return e;
-}
-
-/* Items of a Query or Scan. */
-
-struct items {
-    struct reading reading;
-    struct wall now;
-    bool (*fn)(void *ctx, const struct dynamodb_item *item);
-    void *ctx;
-};
-
-static bool is_expired(struct items *s)
-{
-    struct bytes text;
-    int64_t ttl_s;
-    return read_scalar(&s->reading.attributes[TTL], 'N', &s->reading.message, &text) && read_integer(text, &ttl_s) &&
-           ttl_s <= s->now.ms / 1000;
-}
-
-static enum err on_item(void *ctx, const struct json_token *name, const struct json_token *value)
-{
-    (void)name;
-    struct items *s = ctx;
-    struct dynamodb_item item = {.message = bytes_make(NULL, 0)};
-    if (value->type != JSON_OBJECT || read_item(&s->reading, value->text) != E_OK) {
-        return E_MALFORMED;
-    }
-    if (is_expired(s) || !read_keys(&s->reading, &item.sensor, &item.timestamp_ms)) {
-        return E_OK;
-    }
-    const struct wanted *message = &s->reading.attributes[MESSAGE];
-    struct buffer *text = &s->reading.message;
-    buffer_clear(text);
-    if (message->found) {
-        enum err e = attribute_decode(message->value.text, text);
-        if (e) {
-            return e;
-        }
-        if (text->len && text->data[0] == '{') {
-            item.message = buffer_bytes(text);
-        }
-    }
-    return s->fn(s->ctx, &item) ? E_OK : E_CANCELLED;
-}
-
-enum err dynamodb_items_parse(const struct dynamodb_layout *l, struct bytes body, struct wall now,
-                              bool (*fn)(void *ctx, const struct dynamodb_item *item), void *ctx,
-                              struct buffer *next_key)
-{
-    struct items s = {.now = now, .fn = fn, .ctx = ctx};
-    struct wanted parts[] = {{.name = BYTES("Items"), .type = JSON_ARRAY},
-                             {.name = BYTES("LastEvaluatedKey"), .type = JSON_OBJECT}};
-    if (find_members(body, parts, 2) != E_OK || !parts[0].found) {
-        return E_MALFORMED;
-    }
-    reading_init(&s.reading, l);
-    enum err e = for_each(parts[0].value.text, JSON_ARRAY, on_item, &s);
-    reading_finish(&s.reading);
-    buffer_clear(next_key);
-    if (e == E_OK && parts[1].found) {
-        return buffer_append(next_key, parts[1].value.text);
-    }
-    return e == E_CANCELLED ? E_OK : e;
 }

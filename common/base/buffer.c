@@ -58,15 +58,6 @@ enum err buffer_append_str(struct buffer *b, const char *s)
     return buffer_append(b, bytes_str(s));
 }
 
-enum err buffer_append_byte(struct buffer *b, uint8_t byte)
-{
-    enum err err = buffer_reserve(b, 1);
-    if (err == E_OK) {
-        b->data[b->len++] = byte;
-    }
-    return err;
-}
-
 enum err buffer_vappendf(struct buffer *b, const char *format, va_list args)
 {
     va_list again;

@@ -27,10 +27,18 @@ MUST_CHECK enum err buffer_reserve(struct buffer *b, size_t n);
 /* `src` must not lie in the buffer itself. On failure of any append the buffer is as it was. */
 MUST_CHECK enum err buffer_append(struct buffer *b, struct bytes src);
 MUST_CHECK enum err buffer_append_str(struct buffer *b, const char *s);
-MUST_CHECK enum err buffer_append_byte(struct buffer *b, uint8_t byte);
 MUST_CHECK enum err buffer_appendf(struct buffer *b, const char *format, ...) __attribute__((format(printf, 2, 3)));
 MUST_CHECK enum err buffer_vappendf(struct buffer *b, const char *format, va_list args)
     __attribute__((format(printf, 2, 0)));
+
+MUST_CHECK static inline enum err buffer_append_byte(struct buffer *b, uint8_t byte)
+{
+    enum err err = b->len < b->cap ? E_OK : buffer_reserve(b, 1);
+    if (err == E_OK) {
+        b->data[b->len++] = byte;
+    }
+    return err;
+}
 
 /* Drops `n` bytes (at most len) from the front. Moves what remains: O(len). */
 void buffer_consume(struct buffer *b, size_t n);

@@ -1,14 +1,8 @@
 #include "base/json.h"
 
-/* What a byte is inside of a string. */
-enum { PLAIN, HIGH, SPECIAL };
-
-static uint8_t string_class(uint8_t c)
+static bool is_plain(uint8_t c)
 {
-    if (c >= 0x80) {
-        return HIGH;
-    }
-    return c < 0x20 || c == '"' || c == '\\' ? SPECIAL : PLAIN;
+    return c >= 0x20 && c < 0x80 && c != '"' && c != '\\';
 }
 
 static bool is_digit(uint8_t c)
@@ -75,50 +69,51 @@ static bool check_escape(struct json_reader *r)
     return true;
 }
 
-/* At the opening quote. */
+/* At the opening quote. Works on copies of the positions: a store through the reader would make the compiler load them anew. */
 static enum err read_string(struct json_reader *r, enum json_type type, struct json_token *t)
 {
-    const uint8_t *text = ++r->at;
+    const uint8_t *text = r->at + 1;
+    const uint8_t *at = text;
+    const uint8_t *end = r->end;
     bool high = false;
     bool escaped = false;
     for (;;) {
-        uint8_t class = PLAIN;
-        while (r->at < r->end && (class = string_class(*r->at)) == PLAIN) {
-            r->at++;
+        while (at < end && is_plain(*at)) {
+            at++;
         }
-        if (r->at == r->end) {
-            return fail(r, E_MALFORMED);
-        }
-        if (class == HIGH) {
+        if (at < end && *at >= 0x80) {
             high = true;
-            r->at++;
-        } else if (*r->at == '"') {
-            break;
-        } else if (*r->at == '\\') {
-            escaped = true;
-            r->at++;
-            if (!check_escape(r)) {
-                return fail(r, E_MALFORMED);
-            }
-        } else {
+            at++;
+            continue;
+        }
+        r->at = at;
+        if (at == end || (*at != '"' && *at != '\\')) {
             return fail(r, E_MALFORMED);
         }
+        if (*at == '"') {
+            break;
+        }
+        escaped = true;
+        r->at++;
+        if (!check_escape(r)) {
+            return fail(r, E_MALFORMED);
+        }
+        at = r->at;
     }
-    *t = (struct json_token){type, escaped, bytes_make(text, (size_t)(r->at - text))};
+    *t = (struct json_token){type, escaped, bytes_make(text, (size_t)(at - text))};
     if (high && !bytes_is_utf8(t->text)) {
         return fail(r, E_MALFORMED);
     }
-    r->at++;
+    r->at = at + 1;
     return E_OK;
 }
 
-static bool skip_digits(struct json_reader *r)
+static const uint8_t *skip_digits(const uint8_t *at, const uint8_t *end)
 {
-    const uint8_t *first = r->at;
-    while (r->at < r->end && is_digit(*r->at)) {
-        r->at++;
+    while (at < end && is_digit(*at)) {
+        at++;
     }
-    return r->at > first;
+    return at;
 }
 
 static bool skip_char(struct json_reader *r, uint8_t c)
@@ -130,24 +125,39 @@ static bool skip_char(struct json_reader *r, uint8_t c)
     return false;
 }
 
+/* Behind the number that begins at `at`, or where it stopped being one. */
+static const uint8_t *number_end(const uint8_t *at, const uint8_t *end, bool *good)
+{
+    const uint8_t *digits = at < end && *at == '-' ? at + 1 : at;
+    at = digits < end && *digits == '0' ? digits + 1 : skip_digits(digits, end);
+    *good = at > digits;
+    if (*good && at < end && *at == '.') {
+        digits = at + 1;
+        at = skip_digits(digits, end);
+        *good = at > digits;
+    }
+    if (*good && at < end && (*at | 0x20) == 'e') {
+        digits = at + 1;
+        digits += digits < end && (*digits == '+' || *digits == '-') ? 1 : 0;
+        at = skip_digits(digits, end);
+        *good = at > digits;
+    }
+    return at;
+}
+
+bool json_is_number(struct bytes text)
+{
+    bool good = false;
+    return text.len > 0 && number_end(text.data, text.data + text.len, &good) == text.data + text.len && good;
+}
+
 static enum err read_number(struct json_reader *r, struct json_token *t)
 {
+    bool good;
     const uint8_t *text = r->at;
-    skip_char(r, '-');
-    if (!skip_char(r, '0') && !skip_digits(r)) {
+    r->at = number_end(text, r->end, &good);
+    if (!good) {
         return fail(r, E_MALFORMED);
-    }
-    if (skip_char(r, '.') && !skip_digits(r)) {
-        return fail(r, E_MALFORMED);
-    }
-    if (r->at < r->end && (*r->at | 0x20) == 'e') {
-        r->at++;
-        if (!skip_char(r, '+')) {
-            skip_char(r, '-');
-        }
-        if (!skip_digits(r)) {
-            return fail(r, E_MALFORMED);
-        }
     }
     *t = (struct json_token){JSON_NUMBER, false, bytes_make(text, (size_t)(r->at - text))};
     return E_OK;

@@ -77,6 +77,9 @@ MUST_CHECK enum err json_parse(struct bytes document, uint32_t depth_max, struct
 /* The token with its quotes, where it has some: a piece of JSON. */
 struct bytes json_raw(const struct json_token *t);
 
+/* Whether this is a number of JSON's grammar and nothing else, blanks neither. */
+bool json_is_number(struct bytes text);
+
 /* Whether a NAME or STRING has this value (UTF-8), escapes resolved. */
 bool json_text_equal(const struct json_token *t, struct bytes value);
 

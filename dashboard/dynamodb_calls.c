@@ -24,6 +24,7 @@ struct dynamodb_calls {
     struct credentials *credentials;
     struct dynamodb *dynamodb;
     bool credentials_failed; /* the last time the chain was asked */
+    bool credentials_came;   /* since requests were last started: those that waited for them are due */
     char tried[300];
 };
 
@@ -47,6 +48,7 @@ static void on_ready(void *ctx)
 {
     struct dynamodb_calls *calls = ctx;
     calls->credentials_failed = false;
+    calls->credentials_came = true;
     uv_stop(&calls->loop);
 }
 
@@ -220,6 +222,7 @@ static void start(struct dynamodb_calls *calls, struct dynamodb_call *c, struct 
 {
     enum err e = dynamodb_call(calls->dynamodb, c->operation, buffer_bytes(&c->body), REQUEST_DEADLINE_MS, on_done, c,
                                &c->request);
+    c->waits_for_credentials = e == E_AGAIN;
     if (e == E_OK) {
         return;
     }
@@ -246,6 +249,9 @@ static struct mono start_due(struct dynamodb_calls *calls, struct dynamodb_call 
     struct mono next = MONO_NEVER;
     for (size_t i = 0; i < count; i++) {
         struct dynamodb_call *c = &list[i];
+        if (c->waits_for_credentials && calls->credentials_came) {
+            c->hold = now;
+        }
         if (!c->done && !c->request && mono_reached(now, c->hold)) {
             start(calls, c, now, calls->credentials_failed ? mono_min(give_up, now) : give_up);
         }
@@ -253,6 +259,7 @@ static struct mono start_due(struct dynamodb_calls *calls, struct dynamodb_call 
             next = mono_min(next, c->request ? deadline : mono_min(c->hold, deadline));
         }
     }
+    calls->credentials_came = false;
     return next;
 }
 
@@ -281,7 +288,7 @@ bool dynamodb_calls_run(struct dynamodb_calls *calls, struct dynamodb_call *list
     calls->credentials_failed = false;
     for (size_t i = 0; i < count; i++) {
         list[i].owner = calls;
-        list[i].done = list[i].failed = false;
+        list[i].done = list[i].failed = list[i].waits_for_credentials = false;
         list[i].hold = begin;
         list[i].error = (struct source_error){SOURCE_OK, ""};
         backoff_reset(&list[i].backoff);

@@ -23,6 +23,7 @@ struct dynamodb_call {
     struct mono hold; /* not before */
     struct source_error error;
     bool failed;
+    bool waits_for_credentials;
 };
 
 void dynamodb_call_init(struct dynamodb_call *c, const char *operation);

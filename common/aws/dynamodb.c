@@ -73,11 +73,7 @@ enum err dynamodb_create(uv_loop_t *loop, const struct dynamodb_options *o, stru
         return E_NOMEM;
     }
     const char *bundle = getenv("AWS_CA_BUNDLE");
-    struct http_client_options http = {.cafile = o->cafile           ? o->cafile
-                                                 : bundle && *bundle ? bundle
-                                                                     : NULL,
-                                       .max_per_host = o->connections,
-                                       .max_requests = o->connections};
+    struct http_client_options http = {.max_per_host = o->connections, .max_requests = o->connections};
     struct tls_error why = {""};
     sigv4_signed_init(&d->signature);
     d->credentials = o->credentials;
@@ -87,6 +83,9 @@ enum err dynamodb_create(uv_loop_t *loop, const struct dynamodb_options *o, stru
     }
     e = e ? e : set_endpoint(d, o->endpoint, o->region, error);
     if (!e) {
+        if (strncmp(d->url, "https:", 6) == 0) { /* checking a bundle takes milliseconds */
+            http.cafile = o->cafile ? o->cafile : bundle && *bundle ? bundle : NULL;
+        }
         e = http_client_create(loop, &http, &d->http, &why);
         if (e) {
             aws_error_set(error, "%.250s", why.text);

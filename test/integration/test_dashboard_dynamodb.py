@@ -119,7 +119,8 @@ def test_throttled_then_not(look, dynamo):
 def test_missing_table(look, dynamo):
     d = look(table="nowhere")
     assert d.json("/api/sensors", 503)["code"] == "store-missing"
-    dynamo.create_table("nowhere")
+    dynamo.create_table("nowhere")  # CREATING at first, which is not there yet
+    assert wait_until(lambda: d.get("/api/sensors").status == 200, 10)
     assert d.json("/api/sensors") == []
 
 

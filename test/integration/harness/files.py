@@ -1,5 +1,6 @@
 """What the plugin leaves on disk, looked at from outside."""
 
+import contextlib
 import json
 import pathlib
 import sqlite3
@@ -57,8 +58,13 @@ class SpoolDir:
         return [p for p in self.files("*.seg")]
 
     def rejected(self):
-        """The messages set aside as undeliverable, as the JSON that is written about each, oldest first."""
-        return [json.loads(p.read_text()) for p in sorted((self.path / "rejected").glob("*.json"))]
+        """The messages set aside as undeliverable, as the JSON that is written about each, oldest first. Those that the ceiling
+        deletes meanwhile are left out."""
+        found = []
+        for p in sorted((self.path / "rejected").glob("*.json")):
+            with contextlib.suppress(FileNotFoundError):
+                found.append(json.loads(p.read_text()))
+        return found
 
     def wait_rejected(self, n=1, timeout=15):
         wait_until(lambda: len(self.rejected()) >= n, timeout, lambda: f"{n} rejected; there are {len(self.rejected())}")

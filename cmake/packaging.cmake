@@ -1,16 +1,23 @@
 # Debian packages: `cpack -G DEB` in the build directory. A component is a package; what a program's folder installs belongs to
 # the component that the top CMakeLists.txt names before it (CMAKE_INSTALL_DEFAULT_COMPONENT_NAME). What only packages
 # have (configuration in /etc, units, documentation of Debian's kind) is left out by a plain `cmake --install`.
-set(MQA_PACKAGE_CONTACT "The mosquitto-aws authors <maintainers@mosquitto-aws.invalid>" CACHE STRING "Maintainer of the packages")
+#
+# The maintainer is whoever makes the packages: -DMQA_PACKAGE_CONTACT="Name <address>", or DEBFULLNAME and DEBEMAIL as for Debian's
+# own tools. The default is a name that takes no mail.
+set(contact "mosquitto-aws packagers <packages@mosquitto-aws.invalid>")
+if(DEFINED ENV{DEBFULLNAME} AND DEFINED ENV{DEBEMAIL})
+    set(contact "$ENV{DEBFULLNAME} <$ENV{DEBEMAIL}>")
+endif()
+set(MQA_PACKAGE_CONTACT "${contact}" CACHE STRING "Maintainer of the packages")
 
 set(packaging ${CMAKE_CURRENT_LIST_DIR}/packaging)
 set(generated ${CMAKE_BINARY_DIR}/packaging)
 set(CPACK_COMPONENTS_ALL "")
 
 # package(COMPONENT NAME target DESCRIPTION text SYNOPSIS text [DEPENDS ..] [RECOMMENDS ..] [SUGGESTS ..] [CONF files..]
-#         [UNIT name] [EXAMPLES files..] [SCRIPTS names..]): nothing when there is no such target
+#         [UNIT name] [DOCS files..] [EXAMPLES files..] [SCRIPTS names..]): nothing when there is no such target
 macro(package component)
-    cmake_parse_arguments(p "" "NAME;TARGET;SYNOPSIS;DESCRIPTION;DEPENDS;RECOMMENDS;SUGGESTS;UNIT" "CONF;EXAMPLES;SCRIPTS" ${ARGN})
+    cmake_parse_arguments(p "" "NAME;TARGET;SYNOPSIS;DESCRIPTION;DEPENDS;RECOMMENDS;SUGGESTS;UNIT" "CONF;DOCS;EXAMPLES;SCRIPTS" ${ARGN})
     if(TARGET ${p_TARGET})
         list(APPEND CPACK_COMPONENTS_ALL ${component})
         string(TOUPPER ${component} upper)
@@ -19,7 +26,7 @@ macro(package component)
         set(CPACK_DEBIAN_${upper}_PACKAGE_DEPENDS "${p_DEPENDS}")
         set(CPACK_DEBIAN_${upper}_PACKAGE_RECOMMENDS "${p_RECOMMENDS}")
         set(CPACK_DEBIAN_${upper}_PACKAGE_SUGGESTS "${p_SUGGESTS}")
-        set(CPACK_DEBIAN_${upper}_DESCRIPTION "Here: ${p_SYNOPSIS}.\n${p_DESCRIPTION}")
+        set(CPACK_DEBIAN_${upper}_DESCRIPTION "${p_SYNOPSIS}\n${p_DESCRIPTION}")
         package_conf(${component})
         package_documentation(${component})
         package_scripts(${component})
@@ -38,11 +45,13 @@ macro(package_conf component)
         file(WRITE ${generated}/${component}/conffiles "${conffiles}")
     endif()
     if(p_UNIT)
-        file(READ ${CMAKE_SOURCE_DIR}/conf/systemd/${p_UNIT}.service unit)
-        string(REPLACE /usr/local/ /usr/ unit "${unit}")
-        file(WRITE ${generated}/${p_UNIT}.service "${unit}")
-        install(FILES ${generated}/${p_UNIT}.service DESTINATION /lib/systemd/system
-            COMPONENT ${component} EXCLUDE_FROM_ALL)
+        set(unit ${CMAKE_SOURCE_DIR}/conf/systemd/${p_UNIT}.service)
+        install(FILES ${unit} DESTINATION /lib/systemd/system COMPONENT ${component} EXCLUDE_FROM_ALL)
+        # A plain installation has its programs elsewhere.
+        file(READ ${unit} text)
+        string(REPLACE /usr/sbin/ ${CMAKE_INSTALL_PREFIX}/sbin/ text "${text}")
+        file(WRITE ${generated}/${p_UNIT}.service "${text}")
+        install(FILES ${generated}/${p_UNIT}.service DESTINATION lib/systemd/system COMPONENT units)
     endif()
 endmacro()
 
@@ -51,7 +60,7 @@ macro(package_documentation component)
     string(TIMESTAMP DATE "%a, %d %b %Y %H:%M:%S +0000" UTC)
     configure_file(${packaging}/changelog.in ${generated}/${component}/changelog @ONLY)
     set(doc share/doc/${p_NAME})
-    install(FILES ${packaging}/copyright ${generated}/${component}/changelog DESTINATION ${doc}
+    install(FILES ${packaging}/copyright ${generated}/${component}/changelog ${p_DOCS} DESTINATION ${doc}
         COMPONENT ${component} EXCLUDE_FROM_ALL)
     if(p_EXAMPLES)
         install(FILES ${p_EXAMPLES} DESTINATION ${doc}/examples COMPONENT ${component} EXCLUDE_FROM_ALL)
@@ -74,55 +83,67 @@ macro(package_scripts component)
 endmacro()
 
 set(conf ${CMAKE_SOURCE_DIR}/conf)
+set(docs ${CMAKE_SOURCE_DIR}/docs)
 set(scenarios greenhouse iotcore dynamodb dynamodb-iotcore things-stack basic-ingest)
 list(TRANSFORM scenarios REPLACE "(.+)" "${conf}/scenarios/\\1.conf")
 set(service_scripts service/postinst.in service/prerm.in service/postrm.in)
 
 package(plugin NAME mosquitto-aws-plugin TARGET mosquitto_aws
-    SYNOPSIS "AWS IoT Core, DynamoDB and a local store for mosquitto"
-    DESCRIPTION "A plugin for mosquitto 2.x. Messages of chosen topics are put into a spool\n\
-on disk before their publisher has an acknowledgement, and go from there to\n\
-AWS IoT Core, to DynamoDB and to a local SQLite file. Commands come back\n\
-from IoT Core."
+    SYNOPSIS "mosquitto plugin for AWS IoT Core, DynamoDB and a local store"
+    DESCRIPTION "Messages of chosen topics are put into a spool on disk before their\n\
+publisher has an acknowledgement, and go from there to AWS IoT Core, to\n\
+DynamoDB and to a local SQLite file, each at its own pace. What was\n\
+acknowledged survives a crash of the broker and days without a network.\n\
+Commands come back from IoT Core.\n\
+\n\
+The package also has mosquitto-aws-provision, which makes an AWS account\n\
+ready for a gateway, and mosquitto-aws-check, which proves the result."
     DEPENDS "mosquitto (>= 2.0.11)" RECOMMENDS "ca-certificates" SUGGESTS "awscli, mosquitto-clients, curl, openssl"
+    DOCS ${docs}/costs.md ${docs}/dynamodb.md ${docs}/iotcore.md ${docs}/log-ids.md ${docs}/migration.md ${docs}/security.md
+         ${docs}/spool-format.md ${docs}/troubleshooting.md
     EXAMPLES ${conf}/mosquitto_aws.conf ${scenarios}
     SCRIPTS plugin/postinst.in plugin/prerm.in plugin/postrm.in)
 package(mqttsn NAME mqttsn-gateway TARGET mqttsn-gateway UNIT mqttsn-gateway
-    SYNOPSIS "MQTT-SN gateway for an MQTT broker"
-    DESCRIPTION "Connects small devices that speak MQTT-SN 1.2 over UDP or DTLS with an MQTT\nbroker."
-    RECOMMENDS "mosquitto" CONF ${conf}/mqttsn-gateway.conf SCRIPTS ${service_scripts})
+    SYNOPSIS "MQTT-SN 1.2 gateway to an MQTT broker, over UDP and DTLS"
+    DESCRIPTION "Connects small devices that speak MQTT-SN with an MQTT broker: one\n\
+connection to the broker for each device, or one for all. Sleeping\n\
+clients, predefined topics, QoS -1 and forwarders are supported. A device\n\
+has its acknowledgement when the broker has acknowledged."
+    RECOMMENDS "mosquitto" DOCS ${docs}/mqttsn.md CONF ${conf}/mqttsn-gateway.conf SCRIPTS ${service_scripts})
 package(websensor NAME mosquitto-aws-websensor TARGET websensor UNIT websensor
-    SYNOPSIS "HTTPS for phones, webhooks and scripts to an MQTT broker"
-    DESCRIPTION "Publishes what comes by HTTPS on an MQTT broker, and serves a page that\nturns a phone into a sensor."
+    SYNOPSIS "phones, webhooks and scripts to an MQTT broker over HTTPS"
+    DESCRIPTION "Publishes what comes by HTTPS on an MQTT broker, and answers when the\n\
+broker has acknowledged it. It takes the publish requests of AWS IoT, The\n\
+Things Stack's webhook and the formats of several phone apps, and serves\n\
+a page that turns a phone into a sensor."
     RECOMMENDS "mosquitto" CONF ${conf}/websensor.conf SCRIPTS ${service_scripts})
 package(dashboard NAME mosquitto-aws-dashboard TARGET dashboard.cgi
-    SYNOPSIS "charts of measurements in SQLite or DynamoDB"
-    DESCRIPTION "A CGI and FastCGI program that shows what the mosquitto-aws plugin has\n\
-stored, as a page with charts, as JSON and as CSV."
+    SYNOPSIS "charts of measurements in SQLite or DynamoDB, as CGI or FastCGI"
+    DESCRIPTION "Shows what the mosquitto-aws plugin has stored, as a page with charts, as\n\
+JSON and as CSV. It only reads, and asks no login of its own: a web server\n\
+runs it and decides who may see it."
     DEPENDS "libjs-dygraphs" RECOMMENDS "lighttpd | httpd-cgi" CONF ${conf}/dashboard.conf
-    EXAMPLES ${conf}/lighttpd-dashboard.conf SCRIPTS dashboard/postrm.in)
+    EXAMPLES ${conf}/lighttpd-dashboard.conf ${conf}/nginx-dashboard.conf
+    SCRIPTS dashboard/postinst.in dashboard/postrm.in)
 
+# The set-up tools, also as commands: mosquitto-aws-provision(8) and its two neighbours.
 if(TARGET mosquitto_aws)
     install(PROGRAMS ${CMAKE_SOURCE_DIR}/certs/provision ${CMAKE_SOURCE_DIR}/certs/check ${CMAKE_SOURCE_DIR}/certs/dev-ca
         DESTINATION share/mosquitto-aws/certs COMPONENT plugin)
-endif()
-if(TARGET mqttsn-gateway)
-    install(TARGETS mqttsn-gateway RUNTIME DESTINATION sbin COMPONENT mqttsn)
-    install(FILES ${CMAKE_SOURCE_DIR}/docs/man/mqttsn-gateway.8 DESTINATION share/man/man8 COMPONENT mqttsn)
-endif()
-if(TARGET websensor)
-    install(TARGETS websensor RUNTIME DESTINATION bin COMPONENT websensor)
-    install(FILES ${CMAKE_SOURCE_DIR}/docs/man/websensor.8 DESTINATION share/man/man8 COMPONENT websensor)
-endif()
-if(TARGET dashboard.cgi)
-    install(TARGETS dashboard.cgi RUNTIME DESTINATION lib/mosquitto-aws COMPONENT dashboard)
-    install(DIRECTORY $<TARGET_FILE_DIR:dashboard.cgi>/page/ DESTINATION share/mosquitto-aws/dashboard COMPONENT dashboard)
-    install(FILES ${CMAKE_SOURCE_DIR}/docs/man/dashboard.cgi.8 DESTINATION share/man/man8 COMPONENT dashboard)
+    foreach(tool provision check dev-ca)
+        file(CREATE_LINK ../share/mosquitto-aws/certs/${tool} ${generated}/mosquitto-aws-${tool} SYMBOLIC)
+        install(FILES ${generated}/mosquitto-aws-${tool} DESTINATION sbin COMPONENT plugin)
+        install(FILES ${CMAKE_SOURCE_DIR}/docs/man/mosquitto-aws-${tool}.8 DESTINATION share/man/man8 COMPONENT plugin)
+    endforeach()
+    install(DIRECTORY ${CMAKE_SOURCE_DIR}/certs/provision.d DESTINATION share/mosquitto-aws/certs COMPONENT plugin)
+    install(FILES ${conf}/systemd/mosquitto-sandbox.conf DESTINATION share/mosquitto-aws/systemd COMPONENT plugin)
 endif()
 
 set(CPACK_GENERATOR DEB)
 set(CPACK_PACKAGE_NAME mosquitto-aws)
 set(CPACK_PACKAGE_CONTACT "${MQA_PACKAGE_CONTACT}")
+# cpack puts this line before the description of each component, unless it is the one that it has by itself.
+set(CPACK_PACKAGE_DESCRIPTION_SUMMARY "${PROJECT_NAME} built using CMake")
 set(CPACK_SET_DESTDIR ON)
 set(CPACK_INSTALL_PREFIX /usr)
 set(CPACK_STRIP_FILES ON)

@@ -151,6 +151,16 @@ static enum err set_up(struct sqlite_store *s, struct sqlite_error *error)
     return e;
 }
 
+/* A new file is open to its group, and to nobody else, whatever the umask would leave; SQLite gives -wal and -shm the same mode.
+ * What fails here fails again when SQLite opens the file, and is told then. */
+static void create_file(const char *path)
+{
+    int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0640);
+    if (fd >= 0) {
+        close(fd);
+    }
+}
+
 enum err sqlite_store_open(const struct sqlite_store_options *options, struct sqlite_store **out,
                            struct sqlite_error *error)
 {
@@ -170,6 +180,7 @@ enum err sqlite_store_open(const struct sqlite_store_options *options, struct sq
     s->busy_ms = options->busy_ms;
     s->cancel = options->cancel;
     s->wal_wait_at = WAL_PAGES_HELD;
+    create_file(path);
     int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE;
     int code = sqlite3_open_v2(path, &s->db, flags, NULL);
     enum err e = code == SQLITE_OK ? E_OK : sqlite_schema_error(s->db, code, path, "cannot open", error);

@@ -24,7 +24,7 @@
 struct sqlite_store;
 
 struct sqlite_store_options {
-    const char *path;          /* created if missing; its directory must be there */
+    const char *path;          /* created if missing, readable for the group; its directory must be there */
     uint32_t busy_ms;          /* longest wait for a lock */
     const atomic_bool *cancel; /* true: no more waiting for locks, for a quick end; outlives the store; NULL = never */
 };

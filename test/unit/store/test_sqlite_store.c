@@ -30,6 +30,28 @@ static void test_shell_reads(void **state)
                               "caf\xC3\xA9|1585900000123|1585900000123|1\nwal\n1\n");
 }
 
+static mode_t mode_of(const char *path, const char *end)
+{
+    char name[300];
+    struct stat st;
+    snprintf(name, sizeof(name), "%s%s", path, end);
+    assert_int_equal(stat(name, &st), 0);
+    return st.st_mode & 07777;
+}
+
+/* A dashboard of another user reads by the group: all three files are open to it, and to nobody else. */
+static void test_open_to_the_group(void **state)
+{
+    struct world *w = *state;
+    mode_t before = umask(022);
+    assert_int_equal(world_open(w), E_OK);
+    assert_int_equal(world_store(w, "a", 0, 1), E_OK);
+    umask(before);
+    assert_int_equal(mode_of(w->path, ""), 0640);
+    assert_int_equal(mode_of(w->path, "-wal"), 0640);
+    assert_int_equal(mode_of(w->path, "-shm"), 0640);
+}
+
 static void test_counts(void **state)
 {
     struct world *w = *state;
@@ -385,6 +407,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_shell_reads, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(test_open_to_the_group, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(test_counts, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(test_repeated_delivery, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(test_refused_rows, world_setup, world_teardown),

@@ -1,0 +1,110 @@
+# shellcheck shell=sh
+# Part of certs/provision: calls of the AWS CLI. `look` asks, `change` and `delete` act; with --dry-run only `look` calls. Each counts its
+# changes in $changes, leaves the answer in $work/answer, and explains what went wrong.
+
+# Prints the words of a call so that a shell would take them again.
+show() {
+    line="$1: aws"
+    shift
+    for word in "$@"; do
+        case $word in
+        *[!A-Za-z0-9_./:=,@%+-]*) line="$line '$word'" ;;
+        *) line="$line $word" ;;
+        esac
+    done
+    echo "$line" >&2
+}
+
+explain() {
+    case $1 in
+    *AccessDenied* | *UnauthorizedOperation* | *"not authorized to perform"*)
+        echo "you (${caller:-unknown}) lack the right for this call; docs/security.md lists the rights that are needed" ;;
+    *ExpiredToken*) echo "your credentials have expired: log in again" ;;
+    *InvalidClientTokenId* | *UnrecognizedClient* | *SignatureDoesNotMatch* | *InvalidSignature*)
+        echo "AWS does not accept your credentials: wrong keys, wrong clock, or a region that is not enabled" ;;
+    *"locate credentials"* | *"config profile"*) echo "give credentials: aws configure, AWS_PROFILE or --profile" ;;
+    *"specify a region"*) echo "give a region: --region, AWS_REGION or aws configure" ;;
+    *"connect to the endpoint"* | *"Could not resolve"*)
+        echo "no connection: is region '${region:-}' spelled right, and is there a way to the Internet?" ;;
+    *LimitExceeded* | *Throttling*) echo "a limit of the account: wait, or raise it in Service Quotas" ;;
+    *DeleteConflict*) echo "something else still uses it: see the console" ;;
+    *) echo "see the text above" ;;
+    esac
+}
+
+run_aws() {
+    aws "$@" --output text --no-cli-pager ${region:+--region "$region"} ${profile:+--profile "$profile"} \
+        ${MQA_AWS_ENDPOINT:+--endpoint-url "$MQA_AWS_ENDPOINT"} >"$work/answer" 2>"$work/error" </dev/null
+}
+
+failed() {
+    sed '/^$/d' "$work/error" >&2
+    die "aws $1 $2 failed: $(explain "$(cat "$work/error")")"
+}
+
+missing() {
+    grep -qE '\((ResourceNotFoundException|NoSuchEntity(Exception)?)\)' "$work/error"
+}
+
+# look CALL...: something that changes nothing; its answer is in $work/answer. 1 = what it asks for does not exist.
+look() {
+    [ -z "$dry" ] || show look "$@"
+    run_aws "$@" && return
+    missing || failed "$@"
+    : >"$work/answer"
+    return 1
+}
+
+# change CALL...
+change() {
+    changes=$((changes + 1))
+    if [ -n "$dry" ]; then
+        show would "$@"
+        : >"$work/answer"
+        return
+    fi
+    say "aws $1 $2"
+    run_aws "$@" || failed "$@"
+}
+
+# delete CALL...: not there any more is good; what AWS still takes for attached is tried again.
+delete() {
+    changes=$((changes + 1))
+    if [ -n "$dry" ]; then
+        show would "$@"
+        return
+    fi
+    say "aws $1 $2"
+    tries=0
+    until run_aws "$@"; do
+        ! missing || return 0
+        again 'DeleteConflict|InvalidRequestException|CertificateStateException' || failed "$@"
+    done
+}
+
+# again ERRORS: waits, if it was one of these and has not been tried often enough
+again() {
+    tries=$((tries + 1))
+    [ $tries -lt 10 ] || return 1
+    grep -qE "\(($1)" "$work/error" || return 1
+    sleep 1.5
+}
+
+# Creating what needs a role that was made a moment ago fails until AWS has spread the news.
+change_soon() {
+    changes=$((changes + 1))
+    if [ -n "$dry" ]; then
+        show would "$@"
+        return
+    fi
+    say "aws $1 $2"
+    tries=0
+    until run_aws "$@"; do
+        again InvalidRequestException || failed "$@"
+    done
+}
+
+# "None" is how the CLI's text writes what is not there.
+answer() {
+    sed '/^None$/d' "$work/answer"
+}

@@ -28,7 +28,8 @@ struct column {
     char name[FLATTEN_NAME_MAX];
     size_t name_len;
     struct number_cell *numbers; /* NULL until there is one; of all buckets */
-    struct state_cell *states;   /* the same */
+    double last_number;          /* where there are numbers */
+    struct state_cell *states;   /* as numbers */
     char (*texts)[DOWNSAMPLE_STATE_BYTES];
     uint8_t text_lens[DOWNSAMPLE_STATES_MAX];
     size_t text_count;
@@ -139,6 +140,7 @@ static void add_number(struct downsample *d, struct column *c, double value)
     cell->max = cell->count == 0 || value > cell->max ? value : cell->max;
     cell->sum += value;
     cell->count++;
+    c->last_number = value;
 }
 
 /* Cut to whole characters. */
@@ -293,7 +295,7 @@ enum err downsample_append_number(struct buffer *out, double value)
     return e ? e : buffer_appendf(out, "%.17g", value);
 }
 
-enum cell_kind { CELL_MIN, CELL_MAX, CELL_AVG, CELL_STATE, CELL_CHANGES };
+enum cell_kind { CELL_MIN, CELL_MAX, CELL_AVG, CELL_COUNT, CELL_STATE, CELL_CHANGES };
 
 static enum err append_cell(const struct column *c, enum cell_kind kind, size_t bucket, struct buffer *out)
 {
@@ -315,6 +317,8 @@ static enum err append_cell(const struct column *c, enum cell_kind kind, size_t 
         return cell->count == 1 || cell->min == cell->max ? downsample_append_number(out, cell->min)
                                                           : buffer_appendf(out, "%.12g", average);
     }
+    case CELL_COUNT:
+        return buffer_appendf(out, "%u", c->numbers[bucket].count);
     case CELL_STATE: {
         size_t state = c->states[bucket].state - 1u;
         return state == OTHER ? buffer_append_str(out, "\"(other)\"")
@@ -329,7 +333,7 @@ static enum err append_cell(const struct column *c, enum cell_kind kind, size_t 
 static enum err append_array(const struct column *c, enum cell_kind kind, const struct row *rows, size_t count,
                              struct buffer *out)
 {
-    static const char *const names[] = {"min", "max", "avg", "state", "changes"};
+    static const char *const names[] = {"min", "max", "avg", "count", "state", "changes"};
     enum err e = buffer_appendf(out, "%s\"%s\":[", out->data[out->len - 1] == '{' ? "" : ",", names[kind]);
     for (size_t i = 0; e == E_OK && i < count; i++) {
         e = i > 0 ? buffer_append_byte(out, ',') : E_OK;
@@ -338,7 +342,18 @@ static enum err append_array(const struct column *c, enum cell_kind kind, const 
     return e ? e : buffer_append_byte(out, ']');
 }
 
-static enum err append_column(const struct column *c, const struct row *rows, size_t count, struct buffer *out)
+/* Without one the counts say nothing: the array is left out. */
+static bool has_shared_bucket(const struct column *c, const struct row *rows, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (rows[i].bucket != GAP && c->numbers[rows[i].bucket].count > 1) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static enum err append_name(const struct column *c, struct buffer *out)
 {
     struct bytes name = bytes_make(c->name, c->name_len);
     char dotted[8];
@@ -346,15 +361,47 @@ static enum err append_column(const struct column *c, const struct row *rows, si
         int n = snprintf(dotted, sizeof(dotted), ".%.*s", (int)c->name_len, c->name);
         name = bytes_make(dotted, (size_t)n);
     }
+    enum err e = json_append_string(out, name);
+    return e ? e : buffer_append_byte(out, ':');
+}
+
+static enum err append_column(const struct column *c, const struct row *rows, size_t count, struct buffer *out)
+{
     enum err e = buffer_append_byte(out, ',');
-    e = e ? e : json_append_string(out, name);
-    e = e ? e : buffer_append_str(out, ":{");
+    e = e ? e : append_name(c, out);
+    e = e ? e : buffer_append_byte(out, '{');
     for (enum cell_kind kind = CELL_MIN; e == E_OK && kind <= CELL_CHANGES; kind++) {
-        if (kind < CELL_STATE ? c->numbers != NULL : c->states != NULL) {
+        bool is_number = kind < CELL_STATE;
+        bool is_there = is_number ? c->numbers != NULL : c->states != NULL;
+        if (is_there && (kind != CELL_COUNT || has_shared_bucket(c, rows, count))) {
             e = append_array(c, kind, rows, count, out);
         }
     }
     return e ? e : buffer_append_byte(out, '}');
+}
+
+static enum err append_meta(const struct downsample *d, bool complete, struct buffer *out)
+{
+    uint64_t measurements = 0;
+    for (size_t i = 0; i < d->count; i++) {
+        measurements += d->buckets[i].count;
+    }
+    enum err e =
+        buffer_appendf(out,
+                       "\"meta\":{\"from\":%lld,\"to\":%lld,\"width\":%lld,\"measurements\":%llu,"
+                       "\"omitted\":%llu,\"complete\":%s,\"last\":{",
+                       (long long)d->from_ms, (long long)d->to_ms, (long long)d->width,
+                       (unsigned long long)measurements, (unsigned long long)d->omitted, complete ? "true" : "false");
+    bool first = true;
+    for (size_t i = 0; e == E_OK && i < d->column_count; i++) {
+        if (d->columns[i]->numbers) {
+            e = first ? E_OK : buffer_append_byte(out, ',');
+            e = e ? e : append_name(d->columns[i], out);
+            e = e ? e : downsample_append_number(out, d->columns[i]->last_number);
+            first = false;
+        }
+    }
+    return e ? e : buffer_append_str(out, "}}");
 }
 
 static enum err append_rows(const struct downsample *d, bool complete, const struct row *rows, size_t count,
@@ -364,17 +411,8 @@ static enum err append_rows(const struct downsample *d, bool complete, const str
     for (size_t i = 0; e == E_OK && i < count; i++) {
         e = buffer_appendf(out, "%s%lld", i ? "," : "", (long long)rows[i].time);
     }
-    uint64_t measurements = 0;
-    for (size_t i = 0; i < d->count; i++) {
-        measurements += d->buckets[i].count;
-    }
-    e = e ? e
-          : buffer_appendf(out,
-                           "],\"meta\":{\"from\":%lld,\"to\":%lld,\"width\":%lld,\"measurements\":%llu,"
-                           "\"omitted\":%llu,\"complete\":%s}",
-                           (long long)d->from_ms, (long long)d->to_ms, (long long)d->width,
-                           (unsigned long long)measurements, (unsigned long long)d->omitted,
-                           complete ? "true" : "false");
+    e = e ? e : buffer_append_str(out, "],");
+    e = e ? e : append_meta(d, complete, out);
     for (size_t i = 0; e == E_OK && i < d->column_count; i++) {
         e = append_column(d->columns[i], rows, count, out);
     }

@@ -4,12 +4,15 @@
  * Buckets are equally wide and lie on a grid that starts at 1970: a range of the same length and number of points has the same grid
  * wherever it begins, so that a live view can ask for its newest buckets alone. A bucket's time is the mean of its measurements'
  * times: that of the measurement where there is one. Empty buckets do not appear; where a sensor was silent for
- * more than three times its usual interval a row of nulls stands between, so that a chart shows a gap.
+ * more than three times its usual interval a row of nulls stands between, so that a chart shows a gap. (A single metric that is
+ * missing while others of its sensor come has nulls in rows of theirs.)
  *
- *   {"t":[ms,..],"meta":{..},"temperature":{"min":[..],"max":[..],"avg":[..]},"walking":{"state":["true",..],"changes":[..]}}
+ *   {"t":[ms,..],"meta":{..,"last":{"temperature":21.5}},"temperature":{"min":[..],"max":[..],"avg":[..],"count":[..]},
+ *    "walking":{"state":["true",..],"changes":[..]}}
  *
- * `state` is the last one of its bucket, `changes` how often it differed from the one before. A metric with both numbers
- * and text has all five. A metric that is called "t" or "meta" stands there as ".t" or ".meta". */
+ * meta.last has the last number of each metric. `count` is left out where no bucket has more than one number. `state` is the
+ * last one of its bucket, `changes` how often it differed from the one before. A metric with both numbers and text has all of
+ * them. A metric that is called "t" or "meta" stands there as ".t" or ".meta". */
 #ifndef DASHBOARD_DOWNSAMPLE_H
 #define DASHBOARD_DOWNSAMPLE_H
 

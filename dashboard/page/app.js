@@ -3,7 +3,7 @@
 import {Card} from "./chart.js?v=@VERSION@";
 import {csvPath, Data, interval, metricName, request} from "./data.js?v=@VERSION@";
 import {duration, el, fromInput, time, toInput} from "./format.js?v=@VERSION@";
-import {moved, PRESETS, read, span, write} from "./state.js?v=@VERSION@";
+import {fitting, moved, PRESETS, read, span, write} from "./state.js?v=@VERSION@";
 import {showEmpty, showTiles} from "./view.js?v=@VERSION@";
 
 const RETRY_MAX_MS = 60000;
@@ -22,6 +22,7 @@ let failures = 0;
 let hiddenFor = 0;
 let running = null;
 let drawnOnce = false;
+let fitted = false; // a range was found that shows something
 const data = new Data();
 const cards = new Map();
 
@@ -76,7 +77,7 @@ function replaceButtons(element, buttons) {
 function drawControls() {
     const [from, to] = span(state);
     replaceButtons($("presets"), PRESETS.map(([name]) => toggleButton(name, state.preset === name,
-                                                                     () => change({preset: name, from: null, to: null}), `Last ${name}`)));
+                                                                     () => change({preset: name, chosen: true, from: null, to: null}), `Last ${name}`)));
     const shown = state.metrics.length ? state.metrics : metricNames();
     replaceButtons($("metrics"), metricNames().length > 1 ? metricNames().map((m) => toggleButton(m, shown.includes(m), () => toggleMetric(m))) : []);
     $("exports").replaceChildren(...state.sensors.filter((s) => data.part(s)).map((s) =>
@@ -143,7 +144,7 @@ function moveCursor(ms) {
 }
 
 function zoomTo(from, to) {
-    change({preset: null, from: Math.max(0, Math.round(from)), to: Math.max(1000, Math.round(to))});
+    change({preset: null, chosen: true, from: Math.max(0, Math.round(from)), to: Math.max(1000, Math.round(to))});
 }
 
 function saveJson() {
@@ -192,7 +193,7 @@ async function all(promises) {
 }
 
 async function load(live, signal) {
-    const [from, to] = span(state).map(Math.round);
+    let [from, to] = span(state).map(Math.round);
     const ranges = () => state.sensors.map((s) => data.load(s, from, to, config.points, live, signal));
     const list = async () => {
         sensors = await request("api/sensors", signal);
@@ -203,6 +204,25 @@ async function load(live, signal) {
         history.replaceState(null, "", write(state));
         await all(ranges());
     }
+    if (fit()) {
+        history.replaceState(null, "", write(state));
+        [from, to] = span(state).map(Math.round);
+        await all(ranges());
+    }
+}
+
+/** Once, when the page is opened without a range. true: another one than the usual fits better. */
+function fit() {
+    if (fitted || sensors.length === 0) {
+        return false;
+    }
+    fitted = true;
+    const newest = Math.max(...sensors.filter((s) => state.sensors.includes(s.sensor)).map((s) => s.last));
+    const firsts = state.sensors.map((s) => data.part(s)?.t[0] ?? null).filter((t) => t !== null);
+    const preset = state.chosen || newest === -Infinity ? state.preset : fitting(firsts.length ? Math.min(...firsts) : null, newest);
+    const better = preset !== state.preset;
+    state = better ? {...state, preset, chosen: true} : state;
+    return better;
 }
 
 /** live: only what is new is asked for. */

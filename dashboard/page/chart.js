@@ -1,7 +1,9 @@
 // One card for each metric: chart (numbers) or state bands (anything else), legend, statistics and the same as a table.
 
 import {chartRows, metricName, stateRuns, statistics} from "./data.js?v=@VERSION@";
-import {duration, el, number, time} from "./format.js?v=@VERSION@";
+import {average, decimals, duration, el, number, time} from "./format.js?v=@VERSION@";
+
+const SHARES_MAX = 8; // states that are listed
 
 export function color(index) {
     return getComputedStyle(document.documentElement).getPropertyValue(`--c${index % 8}`).trim();
@@ -25,6 +27,20 @@ function interaction(Dygraph) {
         delete model.touchend;
     }
     return model;
+}
+
+const stateText = (state) => (state === "" ? "(empty)" : state);
+
+/** How much of the time that is known each state took, the most frequent first. */
+function shareList(shares, paint) {
+    const known = [...shares.values()].reduce((a, b) => a + b, 0);
+    const sorted = [...shares].sort((a, b) => b[1] - a[1]);
+    const items = sorted.slice(0, SHARES_MAX).map(([state, ms]) => {
+        const swatch = el("span", {class: "swatch", "aria-hidden": "true"});
+        paint(swatch, state);
+        return el("li", {}, swatch, stateText(state), el("span", {class: "hint"}, known > 0 ? `${Math.round(ms / known * 1000) / 10} %` : ""));
+    });
+    return el("ul", {class: "shares"}, ...items, sorted.length > SHARES_MAX ? el("li", {}, `and ${sorted.length - SHARES_MAX} more`) : null);
 }
 
 export class Card {
@@ -151,25 +167,33 @@ export class Card {
         this.bands = [];
         const states = [];
         const [from, to] = this.range;
-        const rows = this.sensors.filter((s) => this.data.part(s).columns[this.key].state).map((sensor) => {
+        const paint = (element, state) => {
+            if (state === "false") {
+                element.classList.add("off");
+            } else {
+                element.style.background = color(states.indexOf(state));
+            }
+        };
+        const rows = this.sensors.filter((s) => this.data.part(s).columns[this.key].state).flatMap((sensor) => {
             const runs = stateRuns(this.data.part(sensor), this.key, to);
             const band = el("div", {class: "band", role: "img",
                                     "aria-label": `${this.name} of ${sensor}: ${runs.length} states. The values follow as a table.`});
+            const shares = new Map();
             for (const run of runs) {
                 if (!states.includes(run.state)) {
                     states.push(run.state);
                 }
-                const width = Math.max(0, Math.min(run.to, to) - Math.max(run.from, from)) / (to - from) * 100;
-                const text = run.state === "" ? "(empty)" : run.state;
-                const part = el("div", {class: width < 4 ? "band-part narrow" : "band-part", title: `${text}, ${duration(run.to - run.from)}`},
-                                text);
+                const length = Math.max(0, Math.min(run.to, to) - Math.max(run.from, from));
+                const part = el("div", {class: length / (to - from) < 0.04 ? "band-part narrow" : "band-part",
+                                        title: `${stateText(run.state)}, ${duration(run.to - run.from)}`}, stateText(run.state));
                 part.style.left = `${(Math.max(run.from, from) - from) / (to - from) * 100}%`;
-                part.style.width = `${width}%`;
-                part.style.background = run.state === "false" ? css("--soft") : color(states.indexOf(run.state));
+                part.style.width = `${length / (to - from) * 100}%`;
+                paint(part, run.state);
                 band.append(part);
+                shares.set(run.state, (shares.get(run.state) ?? 0) + length);
             }
             this.bands.push(band);
-            return band;
+            return [band, shareList(shares, paint)];
         });
         const utc = this.owner.state().utc;
         const axis = rows.length && !this.numeric
@@ -180,12 +204,21 @@ export class Card {
     fillStatistics(setting) {
         const rows = this.sensors.filter((s) => this.data.part(s).columns[this.key].avg)
             .map((sensor) => [sensor, statistics(this.data.part(sensor), this.key)]).filter(([, s]) => s);
+        const digits = this.digits();
         this.stats.hidden = rows.length === 0;
         const unit = setting.unit ? ` ${setting.unit}` : "";
         this.stats.replaceChildren(el("table", {},
             el("thead", {}, el("tr", {}, ...["In this window", "Minimum", "Average", "Maximum", "Last"].map((h) => el("th", {scope: "col"}, h)))),
             el("tbody", {}, ...rows.map(([sensor, s]) => el("tr", {}, el("th", {scope: "row"}, sensor),
-                ...[s.min, s.avg, s.max, s.last].map((v) => el("td", {}, number(v) + unit)))))));
+                ...[number(s.min), average(s.avg, digits), number(s.max), number(s.last)].map((v) => el("td", {}, v + unit)))))));
+    }
+
+    /** Behind the point, of what was measured. */
+    digits() {
+        return decimals(this.sensors.flatMap((s) => {
+            const {min, max} = this.data.part(s).columns[this.key];
+            return [...min ?? [], ...max ?? []].filter((v) => v !== null);
+        }));
     }
 
     /** Filled when it is open: the newest values first. */
@@ -194,6 +227,7 @@ export class Card {
             return;
         }
         const utc = this.owner.state().utc;
+        const digits = this.digits();
         const rows = [];
         this.sensors.forEach((sensor) => {
             const part = this.data.part(sensor);
@@ -201,7 +235,7 @@ export class Card {
             part.t.forEach((t, i) => {
                 const value = c.avg?.[i] ?? null;
                 const text = value === null ? c.state?.[i] ?? null
-                    : c.min[i] === c.max[i] ? number(value) : `${number(value)} (${number(c.min[i])} to ${number(c.max[i])})`;
+                    : c.min[i] === c.max[i] ? number(value) : `${average(value, digits)} (${number(c.min[i])} to ${number(c.max[i])})`;
                 if (text !== null) {
                     rows.push([t, sensor, text]);
                 }
@@ -267,7 +301,7 @@ export class Card {
         if (!best || Math.abs(best[0] - ms) > (this.range[1] - this.range[0]) / 20) {
             return "–";
         }
-        return `${typeof best[1] === "number" ? number(best[1]) : best[1]} at ${time(best[0], this.owner.state().utc)}`;
+        return `${typeof best[1] === "number" ? average(best[1], this.digits()) : best[1]} at ${time(best[0], this.owner.state().utc)}`;
     }
 
     destroy() {

@@ -55,6 +55,12 @@ function fromAnswer(answer) {
     return part;
 }
 
+/** The usual one of some distances; null: there are too few to tell. */
+function usual(steps) {
+    steps.sort((a, b) => a - b);
+    return steps.length > 1 ? steps[Math.floor((steps.length - 1) / 2)] : null;
+}
+
 /** Usual distance of two measurements. */
 export function interval(part) {
     const steps = [];
@@ -63,17 +69,26 @@ export function interval(part) {
             steps.push(part.t[i] - part.t[i - 1]);
         }
     }
-    steps.sort((a, b) => a - b);
-    return steps.length > 1 ? steps[Math.floor((steps.length - 1) / 2)] : null;
+    return usual(steps);
+}
+
+/** Distance from which on values are not connected: the server's rule for sensors. */
+const gapLimit = (distance, width) => (distance === null ? Infinity : Math.max(3 * distance, 2 * width));
+
+/** Times of the gaps of one metric, in the middle of each: it may be missing while its sensor sends others. */
+function ownGaps(part, values) {
+    const times = part.t.filter((_, i) => values[i] !== null && values[i] !== undefined);
+    const limit = gapLimit(usual(times.slice(1).map((t, i) => t - times[i])), part.meta.width);
+    return times.slice(1).map((t, i) => [times[i], t]).filter(([a, b]) => b - a > limit).map(([a, b]) => Math.round((a + b) / 2));
 }
 
 /** The rows of `old` in [from, cut), then those of `fresh`; a gap between them where there is one. */
 function merge(old, fresh, from, cut) {
-    const usual = interval(old);
+    const limit = gapLimit(interval(old), fresh.meta.width);
     const rows = [];
     old.t.forEach((t, i) => t >= from && t < cut && rows.push([old, i]));
     const last = rows.length ? rows[rows.length - 1][0].t[rows[rows.length - 1][1]] : null;
-    if (last !== null && fresh.t.length && usual !== null && fresh.t[0] - last > Math.max(3 * usual, 2 * fresh.meta.width)) {
+    if (last !== null && fresh.t.length && fresh.t[0] - last > limit) {
         rows.push([null, (last + fresh.t[0]) / 2]);
     }
     fresh.t.forEach((_, i) => rows.push([fresh, i]));
@@ -85,7 +100,8 @@ function merge(old, fresh, from, cut) {
             columns[key][kind] = rows.map(([part, i]) => part?.columns[key]?.[kind]?.[i] ?? null);
         }
     }
-    const part = {t: rows.map(([p, i]) => (p ? p.t[i] : i)), meta: fresh.meta, columns, keys};
+    const meta = {...fresh.meta, last: {...old.meta.last, ...fresh.meta.last}};
+    const part = {t: rows.map(([p, i]) => (p ? p.t[i] : i)), meta, columns, keys};
     part.gaps = part.t.map((_, row) => isGap(part, row));
     return part;
 }
@@ -123,6 +139,12 @@ export class Data {
 export function chartRows(data, sensors, key) {
     const gap = [NaN, NaN, NaN];
     const rows = new Map();
+    const put = (t, column, value) => {
+        if (!rows.has(t)) {
+            rows.set(t, new Array(sensors.length).fill(null));
+        }
+        rows.get(t)[column] ??= value;
+    };
     sensors.forEach((sensor, column) => {
         const part = data.part(sensor);
         const values = part?.columns[key];
@@ -132,17 +154,15 @@ export function chartRows(data, sensors, key) {
         part.t.forEach((t, i) => {
             const value = part.gaps[i] ? gap : values.avg[i] === null ? null : [values.min[i], values.avg[i], values.max[i]];
             if (value !== null) {
-                if (!rows.has(t)) {
-                    rows.set(t, new Array(sensors.length).fill(null));
-                }
-                rows.get(t)[column] = value;
+                put(t, column, value);
             }
         });
+        ownGaps(part, values.avg).forEach((t) => put(t, column, gap));
     });
     return [...rows].sort((a, b) => a[0] - b[0]).map(([t, values]) => [new Date(t), ...values]);
 }
 
-/** Runs of the same state: [{from, to, state, changes}]. */
+/** Runs of the same state: [{from, to, state, changes}]. A state holds until the next one, unless its sensor was silent between. */
 export function stateRuns(part, key, to) {
     const values = part.columns[key];
     const runs = [];
@@ -174,17 +194,18 @@ export function stateRuns(part, key, to) {
     return runs;
 }
 
-/** Statistics of the shown window. */
+/** Statistics of the shown window; the average is that of the measurements, not of the points that are drawn. */
 export function statistics(part, key) {
     const values = part.columns[key];
     const rows = values.avg.map((v, i) => i).filter((i) => values.avg[i] !== null);
     if (rows.length === 0) {
         return null;
     }
+    const weight = (i) => values.count?.[i] ?? 1;
     return {
         min: rows.reduce((a, i) => Math.min(a, values.min[i]), Infinity),
         max: rows.reduce((a, i) => Math.max(a, values.max[i]), -Infinity),
-        avg: rows.reduce((a, i) => a + values.avg[i], 0) / rows.length,
-        last: values.avg[rows[rows.length - 1]],
+        avg: rows.reduce((a, i) => a + values.avg[i] * weight(i), 0) / rows.reduce((a, i) => a + weight(i), 0),
+        last: part.meta.last[key],
     };
 }

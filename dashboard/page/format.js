@@ -26,6 +26,19 @@ export function number(value) {
     return size !== 0 && (size >= 1e9 || size < 1e-4) ? value.toExponential(3) : numbers.format(value);
 }
 
+/** Digits behind the point that measured values come with. */
+export function decimals(values) {
+    return values.reduce((most, v) => {
+        const text = number(v);
+        return Math.max(most, text.includes("e") ? 20 : (text.split(".")[1] ?? "").length);
+    }, 0);
+}
+
+/** An average, with one digit more than what was measured. */
+export function average(value, digits) {
+    return number(Number(value.toFixed(digits + 1)));
+}
+
 export function age(ms) {
     const seconds = Math.max(0, Math.round(ms / 1000));
     const units = [[86400 * 2, 86400, "d"], [7200, 3600, "h"], [120, 60, "min"], [0, 1, "s"]];

@@ -13,11 +13,12 @@ export function read(search) {
     const from = timeOf(query.get("from"));
     const to = timeOf(query.get("to"));
     const fixed = from !== null && to !== null && from < to;
-    const preset = PRESETS.some(([name]) => name === query.get("range")) ? query.get("range") : DEFAULT_PRESET;
+    const named = PRESETS.some(([name]) => name === query.get("range"));
     return {
         sensors: [...new Set(query.getAll("sensor"))].slice(0, 8),
         metrics: [...new Set(query.getAll("metric"))],
-        preset: fixed ? null : preset,
+        preset: fixed ? null : named ? query.get("range") : DEFAULT_PRESET,
+        chosen: fixed || named, // a range was asked for
         from: fixed ? from : null,
         to: fixed ? to : null,
         utc: query.get("zone") === "utc",
@@ -31,7 +32,7 @@ export function write(state) {
     if (state.preset === null) {
         query.set("from", state.from);
         query.set("to", state.to);
-    } else if (state.preset !== DEFAULT_PRESET) {
+    } else if (state.chosen) {
         query.set("range", state.preset);
     }
     if (state.utc) {
@@ -39,6 +40,18 @@ export function write(state) {
     }
     const text = query.toString();
     return text ? `?${text}` : location.pathname;
+}
+
+/** Where nobody asked for a range: one that shows something, for a sensor that is new and for one that has been silent.
+ *  `oldest` and `newest` are the times of the first value in the default range, and of the last one anywhere. */
+export function fitting(oldest, newest) {
+    const now = Date.now();
+    const since = now - newest;
+    const long = PRESETS.find(([name]) => name === DEFAULT_PRESET)[1];
+    if (since >= long) {
+        return (PRESETS.find(([, ms]) => ms > since) ?? PRESETS.at(-1))[0];
+    }
+    return oldest !== null && now - oldest < PRESETS[0][1] ? PRESETS[0][0] : DEFAULT_PRESET;
 }
 
 /** [from, to] now. */

@@ -3,7 +3,7 @@
 import {age, el, number} from "./format.js?v=@VERSION@";
 import {color} from "./chart.js?v=@VERSION@";
 
-const TILE_VALUES = 4;
+const TILE_VALUES = 6;
 
 /** Which side of its limits a value is on, as a word. */
 export function outside(value, setting) {
@@ -38,7 +38,7 @@ function tile(sensor, index, owner) {
     } else {
         swatch.style.borderColor = "currentColor";
     }
-    const more = names.length > TILE_VALUES ? el("span", {class: "value-name"}, `and ${names.length - TILE_VALUES} more`) : null;
+    const more = names.length > TILE_VALUES ? el("span", {class: "value-name more"}, `and ${names.length - TILE_VALUES} more`) : null;
     return el("li", {}, el("button", {type: "button", class: "tile", "aria-pressed": String(index >= 0), "data-sensor": sensor.sensor,
                                       onclick: () => owner.ontoggle(sensor.sensor)},
         el("span", {class: "tile-name"}, swatch, el("span", {}, sensor.sensor)),

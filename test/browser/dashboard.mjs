@@ -104,6 +104,45 @@ const scenes = {
         return seen;
     },
 
+    // One moment in every card, a line that ends where its metric does, the view as a file, statistics. The charts are the library's
+    // canvas: what it was given tells what it draws.
+    async details(browser) {
+        const page = await open(await browser.newContext({viewport: {width: 1280, height: 900}, acceptDownloads: true}), process.env.QUERY ?? "");
+        await page.addInitScript(() => {
+            let real;
+            globalThis.drawn = [];
+            Object.defineProperty(globalThis, "Dygraph", {
+                get: () => real,
+                set: (library) => {
+                    const init = library.prototype.__init__;
+                    library.prototype.__init__ = function (...parameters) {
+                        init.apply(this, parameters);
+                        globalThis.drawn.push(this);
+                    };
+                    real = library;
+                },
+            });
+        });
+        await page.reload();
+        await ready(page);
+        const seen = {search: new URL(page.url()).search};
+        seen.gaps = await page.evaluate(() => globalThis.drawn.map((chart) =>
+            chart.rawData_.filter((row) => row.slice(1).some((v) => v !== null && Number.isNaN(v[0]))).length));
+        const box = await page.locator(".chart").first().boundingBox();
+        await page.mouse.move(box.x + box.width * 0.9, box.y + 60);
+        await page.waitForFunction(() => [...document.querySelectorAll(".legend output")].every((o) => o.textContent !== ""));
+        seen.cursor = await texts(page, ".legend output");
+        await shot(page, "details");
+        seen.statistics = await texts(page, ".stats tbody tr");
+        const download = page.waitForEvent("download");
+        await page.getByRole("button", {name: "JSON"}).click();
+        seen.json = JSON.parse(fs.readFileSync(await (await download).path(), "utf8"));
+        const csv = page.waitForEvent("download");
+        await page.getByRole("link", {name: /^CSV/}).first().click();
+        seen.csv = fs.readFileSync(await (await csv).path(), "utf8").split("\n").length;
+        return seen;
+    },
+
     // New measurements appear by themselves; not while it is paused.
     async live(browser) {
         const page = await open(await browser.newContext(), process.env.QUERY ?? "");

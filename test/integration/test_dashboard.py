@@ -44,13 +44,14 @@ def test_range_of_all_measurements(station):
     assert found["windy"]["state"] == ["false"] * 50 + ["true"] * 50
     assert sum(found["windy"]["changes"]) == 1
     assert found["meta"]["complete"] and found["meta"]["measurements"] == 100
+    assert found["meta"]["last"]["temperature"] == 99 / 4 and "windy" not in found["meta"]["last"]
 
 
 def test_range_is_brought_down(station):
     found = station.range("station", **{"from": T0, "to": T0 + 99999, "points": 10, "metric": "temperature"})
     assert set(found) == {"t", "meta", "temperature"}
     assert found["temperature"] == {"min": [i * 2.5 for i in range(10)], "max": [i * 2.5 + 2.25 for i in range(10)],
-                                    "avg": [i * 2.5 + 1.125 for i in range(10)]}
+                                    "avg": [i * 2.5 + 1.125 for i in range(10)], "count": [10] * 10}
 
 
 def test_since_gives_the_end_of_the_same(station):

@@ -70,6 +70,32 @@ def test_controls(stations, tmp_path):
     assert "from=" in seen["back"]
 
 
+def test_details(dashboard, tmp_path):
+    """Seven minutes of a new sensor. `co2` was missing in the middle of it, `level` comes with every third message."""
+    end = now() - 1000
+    fill_sqlite(tmp_path / "store.db", [("new", end - (400 - i) * 1000, {
+        "temperature": i % 4, **({} if 100 < i < 300 else {"co2": 400 + i}), **({"level": 1.25} if i % 3 == 0 else {}), "door": "open"})
+        for i in range(400)])
+    d = dashboard([f"sqlite_file {tmp_path}/store.db", "metric temperature unit=°C", "refresh 60s"])
+    seen = browse(d, tmp_path, "details", "?sensor=new")
+    assert seen["search"] == "?sensor=new&range=15m"
+    assert seen["gaps"] == [0, 1, 0]
+    moments = {text.split(" at ")[1] for text in seen["cursor"] if text != "–"}
+    assert len(seen["cursor"]) == 4 and 1 <= len(moments) <= 2
+    assert seen["statistics"] == ["new0 °C1.5 °C3 °C3 °C", "new400599799799", "new1.251.251.251.25"]
+    columns = seen["json"]["sensors"]["new"]
+    assert set(columns) == {"t", "temperature", "co2", "level", "door"} and len(columns["t"]) == len(columns["co2"]["avg"])
+    assert seen["csv"] == 402
+
+
+def test_sensor_that_is_silent(dashboard, tmp_path):
+    """The page opens with the range in which there is something to see."""
+    end = now() - 5 * 3600_000
+    fill_sqlite(tmp_path / "store.db", [("old", end - i * 1000, {"temperature": i}) for i in range(50)])
+    seen = browse(dashboard([f"sqlite_file {tmp_path}/store.db"]), tmp_path, "details")
+    assert seen["search"] == "?sensor=old&range=6h"
+
+
 def test_live(stations, tmp_path):
     stop = threading.Event()
 

@@ -2,14 +2,24 @@
 
 import http.client
 import json
+import os
 import pathlib
 import re
 import sqlite3
+import sys
 import urllib.parse
 
 from .process import TOP, Process, accepts, free_port, wait_until
 
 LIGHTTPD = "/usr/sbin/lighttpd"
+NGINX = "/usr/sbin/nginx"
+# What systemd does with the .socket unit of the snippet: the program gets the listening socket as its standard input.
+LISTEN = """import os, socket, sys
+listener = socket.socket(socket.AF_UNIX)
+listener.bind(sys.argv[1])
+listener.listen(64)
+os.dup2(listener.fileno(), 0)
+os.execv(sys.argv[2], sys.argv[2:])"""
 SCHEMA = """
 PRAGMA journal_mode = WAL;
 CREATE TABLE measurement(sensor TEXT NOT NULL, timestamp INTEGER NOT NULL, topic TEXT NOT NULL, message TEXT NOT NULL,
@@ -102,3 +112,38 @@ class Dashboard:
     def range(self, sensor, status=200, **parameters):
         query = urllib.parse.urlencode(parameters)
         return self.json(f"/api/sensors/{urllib.parse.quote(sensor, safe='')}/range?{query}", status)
+
+
+class NginxDashboard(Dashboard):
+    """The same under nginx, with conf/nginx-dashboard.conf as it is delivered, its paths changed."""
+
+    def __init__(self, directory, build, options, env=None):
+        self.directory = pathlib.Path(directory) / f"dashboard-nginx-{free_port()}"
+        self.directory.mkdir()
+        self.port = free_port()
+        self.conf = self.directory / "dashboard.conf"
+        self.conf.write_text("\n".join(options) + "\n")
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.socket = self.directory / "socket"
+        built = pathlib.Path(build) / "dashboard"
+        self.write_nginx_conf(built)
+        self.program = Process("dashboard", [sys.executable, "-c", LISTEN, self.socket, built / "dashboard.cgi"], self.directory,
+                               {**(env or {}), "DASHBOARD_CONF": str(self.conf)})
+        self.process = Process("nginx", [NGINX, "-p", self.directory, "-c", self.directory / "nginx.conf"], self.directory)
+
+    def write_nginx_conf(self, built):
+        text = (TOP / "conf" / "nginx-dashboard.conf").read_text()
+        for old, new in (("listen 127.0.0.1:8080;", f"listen 127.0.0.1:{self.port};"), ("unix:/run/dashboard.sock;", f"unix:{self.socket};"),
+                         ("/usr/share/mosquitto-aws/dashboard/", f"{built}/page/"), ("fastcgi_params", "/etc/nginx/fastcgi_params")):
+            assert text.count(old) == 1, old
+            text = text.replace(old, new)
+        paths = "".join(f"{name}_temp_path {self.directory}/{name};\n" for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
+        user = "user root;\n" if os.getuid() == 0 else ""
+        (self.directory / "nginx.conf").write_text(
+            f"{user}daemon off;\nworker_processes 1;\npid {self.directory}/pid;\nerror_log stderr;\nevents {{}}\n"
+            f"http {{\ninclude /etc/nginx/mime.types;\naccess_log off;\n{paths}{text}}}\n")
+
+    def start(self):
+        self.program.start()
+        wait_until(self.socket.exists, 10, lambda: self.program.tail(20))
+        return super().start()

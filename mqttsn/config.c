@@ -2,67 +2,17 @@
 
 #include "mqttsn/session.h"
 
-#include <stdio.h>
-#include <stdlib.h>
-
 enum { DEFAULT_PORT = 10000 };
-
-static enum err set_listener(struct config_listeners *list, struct bytes value, struct option_error *error)
-{
-    struct bytes word, address = {0};
-    uint64_t port;
-    if (!option_next_word(&value, &word) || option_parse_uint(word, 1, 65535, &port) != E_OK) {
-        option_error_set(error, "must be PORT [ADDR] with a port from 1 to 65535");
-        return E_INVALID;
-    }
-    struct config_listener l = {.port = (uint16_t)port, .any = !option_next_word(&value, &address)};
-    if (!l.any) {
-        char text[ADDRESS_TEXT_SIZE];
-        snprintf(text, sizeof(text), "%.*s", (int)address.len, (const char *)address.data);
-        if (option_trim(value).len > 0 || address_parse(text, l.port, &l.address) != E_OK) {
-            option_error_set(error, "must be PORT [ADDR] with an IPv4 or IPv6 address of this host");
-            return E_INVALID;
-        }
-    }
-    if (list->count == CONFIG_LISTENERS_MAX) {
-        option_error_set(error, "at most %u listeners", CONFIG_LISTENERS_MAX);
-        return E_INVALID;
-    }
-    list->items[list->count++] = l;
-    return E_OK;
-}
-
-static enum err print_listeners(const struct config_listeners *list, const char *name, struct buffer *out)
-{
-    enum err e = E_OK;
-    for (size_t i = 0; i < list->count && e == E_OK; i++) {
-        const struct config_listener *l = &list->items[i];
-        char text[ADDRESS_TEXT_SIZE];
-        e = buffer_appendf(out, "%s %u", name, l->port);
-        if (e == E_OK && !l->any) {
-            address_format(&l->address, text);
-            char *end = strrchr(text, ':'); /* off with the port */
-            *end = '\0';
-            size_t len = strlen(text);
-            bool bracketed = text[0] == '[';
-            e = buffer_appendf(out, " %.*s", (int)(bracketed ? len - 2 : len), bracketed ? text + 1 : text);
-        }
-        if (e == E_OK) {
-            e = buffer_append_byte(out, '\n');
-        }
-    }
-    return e;
-}
 
 static enum err set_plain(void *config, struct bytes value, struct option_error *error)
 {
-    return set_listener(&((struct mqttsn_config *)config)->plain, value, error);
+    return listeners_add(&((struct mqttsn_config *)config)->plain, value, error);
 }
 
 static enum err print_plain(const void *config, const char *name, struct buffer *out)
 {
-    struct config_listeners list = mqttsn_config_plain(config);
-    return print_listeners(&list, name, out);
+    struct listeners list = mqttsn_config_plain(config);
+    return listeners_print(&list, name, out);
 }
 
 static void finish_plain(void *config)
@@ -72,12 +22,12 @@ static void finish_plain(void *config)
 
 static enum err set_dtls(void *config, struct bytes value, struct option_error *error)
 {
-    return set_listener(&((struct mqttsn_config *)config)->dtls, value, error);
+    return listeners_add(&((struct mqttsn_config *)config)->dtls, value, error);
 }
 
 static enum err print_dtls(const void *config, const char *name, struct buffer *out)
 {
-    return print_listeners(&((const struct mqttsn_config *)config)->dtls, name, out);
+    return listeners_print(&((const struct mqttsn_config *)config)->dtls, name, out);
 }
 
 static void finish_dtls(void *config)
@@ -199,12 +149,12 @@ static const struct option_row rows[] = {
 
 const struct option_table mqttsn_option_table = {rows, sizeof(rows) / sizeof(rows[0])};
 
-struct config_listeners mqttsn_config_plain(const struct mqttsn_config *c)
+struct listeners mqttsn_config_plain(const struct mqttsn_config *c)
 {
     if (c->plain.count > 0 || c->dtls.count > 0) {
         return c->plain;
     }
-    return (struct config_listeners){.items = {{.port = DEFAULT_PORT, .any = true}}, .count = 1};
+    return (struct listeners){.items = {{.port = DEFAULT_PORT}}, .count = 1};
 }
 
 enum err mqttsn_config_advertise(const struct mqttsn_config *c, struct address *out, struct option_error *error)

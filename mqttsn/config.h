@@ -5,26 +5,13 @@
 #include "base/program.h"
 #include "mqtt/uplink.h"
 #include "mqttsn/address.h"
-
-#define CONFIG_LISTENERS_MAX 16u
-
-/* listener PORT [ADDR]: without an address both families' wildcards. */
-struct config_listener {
-    uint16_t port;
-    bool any;
-    struct address address; /* unless any */
-};
-
-struct config_listeners {
-    struct config_listener items[CONFIG_LISTENERS_MAX];
-    size_t count;
-};
+#include "net/listeners.h"
 
 struct mqttsn_config {
     struct program_options program; /* first member */
     struct uplink_config uplink;
-    struct config_listeners plain;
-    struct config_listeners dtls;
+    struct listeners plain;
+    struct listeners dtls;
     char *dtls_certfile;
     char *dtls_keyfile;
     char *dtls_cafile;
@@ -49,7 +36,7 @@ extern const struct option_table mqttsn_option_table;
 enum err mqttsn_config_check(const void *config, struct option_error *error);
 
 /* The listeners that are meant: UDP port 10000 when none of either kind is configured. */
-struct config_listeners mqttsn_config_plain(const struct mqttsn_config *c);
+struct listeners mqttsn_config_plain(const struct mqttsn_config *c);
 
 /* The address to advertise to; E_INVALID with a text when it is no multicast or broadcast address. E_NOT_FOUND: none is
  * configured. */

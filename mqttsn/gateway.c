@@ -217,15 +217,16 @@ static enum err open_endpoint(struct gateway *g, const struct udp_options *o, bo
     return err;
 }
 
-static enum err open_listener(struct gateway *g, const struct config_listener *l, bool dtls, struct option_error *error)
+static enum err open_listener(struct gateway *g, const struct listener *l, bool dtls, struct option_error *error)
 {
-    struct udp_options o = {.bind = l->address, .buffer_size = SOCKET_BUFFER};
-    if (!l->any) {
-        return open_endpoint(g, &o, dtls, error);
+    struct udp_options o = {.bind = {.family = AF_INET, .port = l->port}, .buffer_size = SOCKET_BUFFER};
+    if (l->address[0] && address_parse(l->address, l->port, &o.bind) != E_OK) {
+        option_error_set(error, "option %s: %s is no address of this host", dtls ? "dtls_listener" : "listener",
+                         l->address);
+        return E_INVALID;
     }
-    o.bind = (struct address){.family = AF_INET, .port = l->port};
     enum err e = open_endpoint(g, &o, dtls, error);
-    if (e == E_OK) {
+    if (e == E_OK && !l->address[0]) {
         o.bind.family = AF_INET6;
         e = open_endpoint(g, &o, dtls, error);
         if (e == E_UNSUPPORTED || e == E_IO || e == E_UNREACHABLE) {
@@ -237,8 +238,8 @@ static enum err open_listener(struct gateway *g, const struct config_listener *l
 
 static enum err open_listeners(struct gateway *g, struct option_error *error)
 {
-    struct config_listeners plain = mqttsn_config_plain(g->config);
-    const struct config_listeners *dtls = &g->config->dtls;
+    struct listeners plain = mqttsn_config_plain(g->config);
+    const struct listeners *dtls = &g->config->dtls;
     enum err e = E_OK;
     for (size_t i = 0; i < plain.count && e == E_OK; i++) {
         e = open_listener(g, &plain.items[i], false, error);

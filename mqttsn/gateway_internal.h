@@ -27,7 +27,7 @@ struct endpoint {
     bool group_only;           /* hears SEARCHGW for a group; answers leave by another endpoint */
 };
 
-#define ENDPOINTS_MAX (4 * CONFIG_LISTENERS_MAX + 1)
+#define ENDPOINTS_MAX (4 * LISTENERS_MAX + 1)
 
 /* An open DTLS session. */
 struct secure {

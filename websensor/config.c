@@ -3,61 +3,18 @@
 #include "mqtt/topic.h"
 
 #include <stdio.h>
-#include <uv.h>
 
 enum { DEFAULT_PORT = 8443 };
 
-static bool is_address(const char *text)
-{
-    struct sockaddr_in v4;
-    struct sockaddr_in6 v6;
-    return uv_ip4_addr(text, 0, &v4) == 0 || uv_ip6_addr(text, 0, &v6) == 0;
-}
-
-static enum err set_listener(struct config_listeners *list, struct bytes value, struct option_error *error)
-{
-    struct bytes word, address = {0};
-    uint64_t port;
-    if (!option_next_word(&value, &word) || option_parse_uint(word, 1, 65535, &port) != E_OK) {
-        option_error_set(error, "must be PORT [ADDR] with a port from 1 to 65535");
-        return E_INVALID;
-    }
-    struct config_listener l = {.port = (uint16_t)port};
-    if (option_next_word(&value, &address)) {
-        bool fits = address.len <= CONFIG_ADDRESS_MAX;
-        snprintf(l.address, sizeof(l.address), "%.*s", fits ? (int)address.len : 0, (const char *)address.data);
-        if (!fits || option_trim(value).len > 0 || !is_address(l.address)) {
-            option_error_set(error, "must be PORT [ADDR] with an IPv4 or IPv6 address of this host");
-            return E_INVALID;
-        }
-    }
-    if (list->count == CONFIG_LISTENERS_MAX) {
-        option_error_set(error, "at most %u listeners", CONFIG_LISTENERS_MAX);
-        return E_INVALID;
-    }
-    list->items[list->count++] = l;
-    return E_OK;
-}
-
-static enum err print_listeners(const struct config_listeners *list, const char *name, struct buffer *out)
-{
-    enum err e = E_OK;
-    for (size_t i = 0; i < list->count && e == E_OK; i++) {
-        const struct config_listener *l = &list->items[i];
-        e = buffer_appendf(out, "%s %u%s%s\n", name, l->port, l->address[0] ? " " : "", l->address);
-    }
-    return e;
-}
-
 static enum err set_tls(void *config, struct bytes value, struct option_error *error)
 {
-    return set_listener(&((struct websensor_config *)config)->tls, value, error);
+    return listeners_add(&((struct websensor_config *)config)->tls, value, error);
 }
 
 static enum err print_tls(const void *config, const char *name, struct buffer *out)
 {
-    struct config_listeners list = websensor_config_tls(config);
-    return print_listeners(&list, name, out);
+    struct listeners list = websensor_config_tls(config);
+    return listeners_print(&list, name, out);
 }
 
 static void finish_tls(void *config)
@@ -67,12 +24,12 @@ static void finish_tls(void *config)
 
 static enum err set_plain(void *config, struct bytes value, struct option_error *error)
 {
-    return set_listener(&((struct websensor_config *)config)->plain, value, error);
+    return listeners_add(&((struct websensor_config *)config)->plain, value, error);
 }
 
 static enum err print_plain(const void *config, const char *name, struct buffer *out)
 {
-    return print_listeners(&((const struct websensor_config *)config)->plain, name, out);
+    return listeners_print(&((const struct websensor_config *)config)->plain, name, out);
 }
 
 static void finish_plain(void *config)
@@ -156,12 +113,12 @@ static const struct option_row rows[] = {
 
 const struct option_table websensor_option_table = {rows, sizeof(rows) / sizeof(rows[0])};
 
-struct config_listeners websensor_config_tls(const struct websensor_config *c)
+struct listeners websensor_config_tls(const struct websensor_config *c)
 {
     if (c->tls.count > 0 || !c->certfile) {
         return c->tls;
     }
-    return (struct config_listeners){.items = {{.port = DEFAULT_PORT}}, .count = 1};
+    return (struct listeners){.items = {{.port = DEFAULT_PORT}}, .count = 1};
 }
 
 enum err websensor_walk_topic(const char *walk_topic, struct bytes thing, struct buffer *out)

@@ -4,20 +4,7 @@
 
 #include "base/program.h"
 #include "mqtt/uplink.h"
-
-#define CONFIG_LISTENERS_MAX 16u
-#define CONFIG_ADDRESS_MAX 63u
-
-/* listener PORT [ADDR]. An empty address: all addresses (HTTPS), loopback (plain HTTP). */
-struct config_listener {
-    uint16_t port;
-    char address[CONFIG_ADDRESS_MAX + 1];
-};
-
-struct config_listeners {
-    struct config_listener items[CONFIG_LISTENERS_MAX];
-    size_t count;
-};
+#include "net/listeners.h"
 
 /* rate_limit: 100 a second, and no limit for loopback. */
 #define RATE_LIMIT_AUTO UINT64_MAX
@@ -25,8 +12,8 @@ struct config_listeners {
 struct websensor_config {
     struct program_options program; /* first member */
     struct uplink_config uplink;
-    struct config_listeners tls;
-    struct config_listeners plain;
+    struct listeners tls;
+    struct listeners plain;
     char *certfile;
     char *keyfile;
     char *tokens;
@@ -44,7 +31,7 @@ extern const struct option_table websensor_option_table;
 enum err websensor_config_check(const void *config, struct option_error *error);
 
 /* The HTTPS listeners that are meant: port 8443 when there is a certificate and none is configured. */
-struct config_listeners websensor_config_tls(const struct websensor_config *c);
+struct listeners websensor_config_tls(const struct websensor_config *c);
 
 /* The topic of a thing: walk_topic with its %s replaced by the name. Appends to out. */
 MUST_CHECK enum err websensor_walk_topic(const char *walk_topic, struct bytes thing, struct buffer *out);

@@ -177,7 +177,7 @@ static int open_at(const char *address, uint16_t port, bool both_families)
 }
 
 /* The sockets of a listener; a machine without IPv6 has IPv4 alone. */
-static size_t open_listener(const struct config_listener *l, bool tls, int fds[FRONT_SOCKETS_MAX])
+static size_t open_listener(const struct listener *l, bool tls, int fds[FRONT_SOCKETS_MAX])
 {
     size_t count = 0;
     int fd;

@@ -15,7 +15,7 @@ struct front;
 struct front_daemon;
 
 struct front_options {
-    struct config_listener listener;
+    struct listener listener;
     bool tls;
     size_t max_connections;
     const char *cert; /* PEM text; TLS only. Copied by libmicrohttpd */

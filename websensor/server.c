@@ -268,8 +268,8 @@ void server_stop(struct server *s, void (*on_stopped)(void *ctx), void *ctx)
     uv_timer_start(&s->timer, on_tick, 50, 50);
 }
 
-static enum err open_fronts(struct server *s, const struct config_listeners *list, bool tls, const char *cert,
-                            const char *key, struct option_error *error)
+static enum err open_fronts(struct server *s, const struct listeners *list, bool tls, const char *cert, const char *key,
+                            struct option_error *error)
 {
     struct front_options o = {.tls = tls,
                               .max_connections = s->config->max_connections,
@@ -295,7 +295,7 @@ static enum err open_fronts(struct server *s, const struct config_listeners *lis
 static enum err open_all_fronts(struct server *s, struct option_error *error)
 {
     char *cert, *key;
-    struct config_listeners tls = websensor_config_tls(s->config);
+    struct listeners tls = websensor_config_tls(s->config);
     enum err e = read_certificate(s->config, &cert, &key, error);
     if (e == E_OK) {
         e = open_fronts(s, &tls, true, cert, key, error);

@@ -29,8 +29,8 @@ struct server_metrics {
 struct server {
     uv_loop_t *loop;
     const struct websensor_config *config;
-    struct front *fronts[2 * CONFIG_LISTENERS_MAX * FRONT_SOCKETS_MAX];
-    bool front_is_tls[2 * CONFIG_LISTENERS_MAX * FRONT_SOCKETS_MAX];
+    struct front *fronts[2 * LISTENERS_MAX * FRONT_SOCKETS_MAX];
+    bool front_is_tls[2 * LISTENERS_MAX * FRONT_SOCKETS_MAX];
     size_t front_count;
     struct conns *conns;
     struct tokens *tokens; /* NULL: none are configured */

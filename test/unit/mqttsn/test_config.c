@@ -17,10 +17,10 @@ static void defaults(void **state)
     struct mqttsn_config c;
     struct option_error error;
     assert_int_equal(read_config(&c, "", &error), E_OK);
-    struct config_listeners plain = mqttsn_config_plain(&c);
+    struct listeners plain = mqttsn_config_plain(&c);
     assert_int_equal(plain.count, 1);
     assert_int_equal(plain.items[0].port, 10000);
-    assert_true(plain.items[0].any);
+    assert_string_equal(plain.items[0].address, "");
     assert_int_equal(c.gateway_id, 1);
     assert_int_equal(c.advertise_interval_ms, 900000);
     assert_int_equal(c.max_clients, 10000);

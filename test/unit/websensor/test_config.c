@@ -17,7 +17,7 @@ static void defaults(void **state)
     struct websensor_config c;
     struct option_error error;
     assert_int_equal(read_config(&c, "certfile a\nkeyfile b\n", &error), E_OK);
-    struct config_listeners tls = websensor_config_tls(&c);
+    struct listeners tls = websensor_config_tls(&c);
     assert_int_equal(tls.count, 1);
     assert_int_equal(tls.items[0].port, 8443);
     assert_string_equal(tls.items[0].address, "");

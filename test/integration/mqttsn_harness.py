@@ -12,7 +12,7 @@ import pytest
 from harness.process import free_port, wait_until
 from mqttsn_client import Device
 
-__all__ = ["Gateway", "mqttsn", "device"]
+__all__ = ["Gateway", "publish_and_settle", "mqttsn", "device"]
 
 
 class Gateway:
@@ -64,6 +64,17 @@ class Gateway:
         """Private memory in bytes."""
         with open(f"/proc/{self.process.pid}/smaps_rollup") as f:
             return sum(int(line.split()[1]) * 1024 for line in f if line.startswith("Private_"))
+
+
+def publish_and_settle(broker, gateway, *messages):
+    """Publishes (topic, payload[, qos]) and waits until the gateway keeps them for its sleepers. The broker's acknowledgement
+    does not say so: it may hold the message back until what it sent before is acknowledged by TCP, for 40 ms."""
+    before = gateway.status()["queued_bytes"]
+    size = 0
+    for topic, payload, *qos in messages:
+        broker.publish(topic, payload, *(qos or [1]))
+        size += len(payload)
+    gateway.wait_status(queued_bytes=before + size)
 
 
 @pytest.fixture

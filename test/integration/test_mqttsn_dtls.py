@@ -1,11 +1,13 @@
 """MQTT-SN over DTLS 1.2, with the openssl program and a small tool as clients."""
 
+import fcntl
 import json
 import os
 import select
 import socket
 import struct
 import subprocess
+import termios
 import time
 
 import pytest
@@ -28,9 +30,13 @@ class DtlsTransport:
         self.buffer = b""
 
     def send(self, data):
+        # Two writes at once would be read, and sent, as one.
+        wait_until(lambda: self._unread() == 0, 20, "s_client to read")
         self.process.stdin.write(data)
         self.process.stdin.flush()
-        time.sleep(0.01)  # two writes at once would be read, and sent, as one
+
+    def _unread(self):
+        return struct.unpack("i", fcntl.ioctl(self.process.stdin, termios.FIONREAD, bytes(4)))[0]
 
     def _size(self, at):
         return self.buffer[at] if self.buffer[at] != 1 else struct.unpack_from("!H", self.buffer, at + 1)[0]
@@ -233,7 +239,7 @@ def test_a_device_that_starts_again(plain_broker, mqttsn, device, psk_file):
     d.subscribe("cmd", 1)
     d.sleep(100)
     d.transport.process.kill()
-    b.publish("cmd", b"while away")
+    publish_and_settle(b, g, ("cmd", b"while away"))
     d.transport.close()
     d.transport = DtlsTransport(port, *psk())
     assert d.wake()[0].payload == b"while away"

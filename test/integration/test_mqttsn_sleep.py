@@ -8,16 +8,6 @@ from mqttsn_client import DISCONNECT, PINGREQ, PINGRESP, PUBLISH, Transport
 from mqttsn_harness import *  # noqa: F403
 
 
-def publish_and_settle(broker, gateway, *messages):
-    """Publishes (topic, payload[, qos]) and waits until the gateway keeps them for its sleepers."""
-    before = gateway.status()["queued_bytes"]
-    size = 0
-    for topic, payload, *qos in messages:
-        broker.publish(topic, payload, *(qos or [1]))
-        size += len(payload)
-    gateway.wait_status(queued_bytes=before + size)
-
-
 @pytest.fixture(params=[False, True], ids=["links", "aggregate"])
 def pair(request, plain_broker, mqttsn):
     b = plain_broker()

@@ -97,7 +97,7 @@ class Transport:
 class Device:
     captured = []  # (direction 0 = to the gateway, datagram), of all devices of the run
 
-    def __init__(self, port, client_id, host="127.0.0.1", transport=None, node=None, timeout=5):
+    def __init__(self, port, client_id, host="127.0.0.1", transport=None, node=None, timeout=15):
         self.client_id = client_id
         self.transport = transport or Transport(port, host)
         self.node = node      # behind a forwarder: node id bytes

@@ -42,12 +42,13 @@ def test_acknowledged_means_on_disk(broker, mqttsn, device):
 
 
 def check_restart_under_load(build, tmp_path, broker, mqttsn, clients, restarts, messages, *options):
+    """A restart when all are back and at work, until the load is done; so each restart is noticed by each client."""
     b = broker(options=["store load/+"], verbose=False)
     g = mqttsn(b, *options)
     marks = tmp_path / "marks"
-    load = snload(build, tmp_path, g, "-c", clients, "-n", messages, "-r", messages // (3 + 4 * restarts), "-A", marks, "-T", 2000,
+    load = snload(build, tmp_path, g, "-c", clients, "-n", messages, "-r", messages // (4 + 6 * restarts), "-A", marks, "-T", 2000,
                   "-s", 100)
-    time.sleep(2)
+    g.wait_status(clients=clients)
     for n in range(restarts):
         if n % 2:
             b.kill9()
@@ -55,7 +56,9 @@ def check_restart_under_load(build, tmp_path, broker, mqttsn, clients, restarts,
             b.stop()
         time.sleep(0.5)
         b.start()
-        time.sleep(3)
+        g.wait_log("uplink.connected", count=n + 2, timeout=30)
+        g.wait_status(30, clients=clients)
+        time.sleep(0.5)
     r = result(load, 180)
     acked = {i for i, mark in enumerate(marks.read_bytes()) if mark == 2}
     assert r["finished"] and len(acked) == messages, r

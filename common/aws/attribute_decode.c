@@ -17,12 +17,19 @@ enum attribute_kind {
     KIND_NUMBER_SET
 };
 
+#define KIND(name, kind)                                                                                               \
+    {                                                                                                                  \
+        sizeof(name) - 1, name, kind                                                                                   \
+    }
+
 static const struct {
-    const char *name;
+    size_t len;
+    char name[5];
     enum attribute_kind kind;
 } kinds[] = {
-    {"S", KIND_TEXT}, {"N", KIND_NUMBER}, {"B", KIND_TEXT},      {"BOOL", KIND_BOOL},     {"NULL", KIND_NULL},
-    {"M", KIND_MAP},  {"L", KIND_LIST},   {"SS", KIND_TEXT_SET}, {"NS", KIND_NUMBER_SET}, {"BS", KIND_TEXT_SET},
+    KIND("N", KIND_NUMBER),      KIND("S", KIND_TEXT),      KIND("BOOL", KIND_BOOL), KIND("NULL", KIND_NULL),
+    KIND("M", KIND_MAP),         KIND("L", KIND_LIST),      KIND("B", KIND_TEXT),    KIND("SS", KIND_TEXT_SET),
+    KIND("NS", KIND_NUMBER_SET), KIND("BS", KIND_TEXT_SET),
 };
 
 static enum err take(struct json_reader *r, enum json_type type, struct json_token *t)
@@ -128,7 +135,7 @@ static enum err append_value(struct json_reader *r, struct buffer *out)
         return e;
     }
     for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
-        if (json_text_equal(&t, bytes_str(kinds[i].name))) {
+        if (json_text_equal(&t, bytes_make(kinds[i].name, kinds[i].len))) {
             e = append_content(r, kinds[i].kind, out);
             return e ? e : take(r, JSON_OBJECT_END, &t);
         }

@@ -80,8 +80,13 @@ struct bytes json_raw(const struct json_token *t);
 /* Whether this is a number of JSON's grammar and nothing else, blanks neither. */
 bool json_is_number(struct bytes text);
 
+bool json_text_equal_escaped(const struct json_token *t, struct bytes value); /* the next one's slow half */
+
 /* Whether a NAME or STRING has this value (UTF-8), escapes resolved. */
-bool json_text_equal(const struct json_token *t, struct bytes value);
+static inline bool json_text_equal(const struct json_token *t, struct bytes value)
+{
+    return t->escaped ? json_text_equal_escaped(t, value) : bytes_equal(t->text, value);
+}
 
 /* The member of `object` (text of a whole object) at a path of names joined by dots ("a.b"; a name that contains a dot
  * cannot be reached). E_NOT_FOUND: no such member, or a step of the path is no object; otherwise as json_parse. The path

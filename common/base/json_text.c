@@ -80,11 +80,8 @@ static size_t decode_escape(const uint8_t **at, const uint8_t *end, uint8_t out[
     return 1;
 }
 
-bool json_text_equal(const struct json_token *t, struct bytes value)
+bool json_text_equal_escaped(const struct json_token *t, struct bytes value)
 {
-    if (!t->escaped) {
-        return bytes_equal(t->text, value);
-    }
     const uint8_t *at = t->text.data;
     const uint8_t *end = at + t->text.len;
     size_t done = 0;

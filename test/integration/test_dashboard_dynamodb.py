@@ -4,6 +4,7 @@ import time
 
 import pytest
 from harness import dynamodb
+from harness.dashboard import browse, browser_is_there
 from harness.process import wait_until
 
 pytestmark = pytest.mark.skipif(not dynamodb.dynalite_is_there(), reason="no dynalite: npm ci in test/")
@@ -32,11 +33,11 @@ def put(dynamo, sensor, ms, message, table="greenhouse", **more):
     dynamo.client.put_item(TableName=table, Item=item)
 
 
-def fill_original(dynamo, sensors=5, count=30):
+def fill_original(dynamo, sensors=5, count=30, start=T0):
     """The layout of the original project: message a map of numbers."""
     for n in range(sensors):
         for i in range(count):
-            put(dynamo, f"station-{n}", T0 + i * 1000, {"temperature": {"N": str(n + i / 10)}, "windy": {"BOOL": i % 2 == 0}})
+            put(dynamo, f"station-{n}", start + i * 1000, {"temperature": {"N": str(n + i / 10)}, "windy": {"BOOL": i % 2 == 0}})
 
 
 def test_the_original_layout(look, dynamo):
@@ -66,6 +67,22 @@ def test_what_the_plugin_stores(look, dynamo, broker):
     now = int(time.time() * 1000)
     answer = d.range("kitchen", **{"from": now - 60000, "to": now, "points": 1})
     assert answer["temperature"]["max"] == [19.5] and answer["meta"]["measurements"] == 20
+
+
+@pytest.mark.skipif(not browser_is_there(), reason="no Chromium, or no playwright-core: npm ci in test/")
+def test_the_page(look, dynamo, broker, tmp_path):
+    """What the plugin stores and what the original project stored, in one table, in a browser."""
+    fill_original(dynamo, sensors=2, start=int(time.time() * 1000) - 60000)
+    b = broker(options=[*dynamo.options(), "store sensors/+"], start=False)
+    b.process.env.update(dynamodb.environment(dynamodb.aws_identity.issue(3600)))
+    b.start()
+    for i in range(20):
+        b.publish("sensors/kitchen", b'{"temperature": %d.5, "windy": "no"}' % i)
+    dynamo.wait_items(80)
+    seen = browse(look(), tmp_path, "details", "?sensor=kitchen&sensor=station-1")
+    assert seen["search"] == "?sensor=kitchen&sensor=station-1&range=15m"
+    assert seen["statistics"] == ["kitchen0.51019.519.5", "station-112.453.93.9"]
+    assert set(seen["json"]["sensors"]) == {"kitchen", "station-1"} and seen["csv"] == 22
 
 
 def test_pages(look, dynamo):

@@ -2,7 +2,6 @@
 
 import json
 import os
-import pathlib
 import re
 import sqlite3
 import subprocess
@@ -12,21 +11,10 @@ import urllib.parse
 import urllib.request
 
 import pytest
-from harness.dashboard import fill_sqlite
+from harness.dashboard import BROWSER, browse, browser_is_there, fill_sqlite
 from harness.process import TOP, wait_until
 
-BROWSER = TOP / "test" / "browser" / "dashboard.mjs"
-pytestmark = pytest.mark.skipif(not (TOP / "test" / "node_modules" / "playwright-core").exists()
-                                or not pathlib.Path(os.environ.get("CHROMIUM", "/usr/bin/chromium")).exists(),
-                                reason="no Chromium, or no playwright-core: npm ci in test/")
-
-
-def browse(dashboard, directory, scene, query="", timeout=120):
-    """What the scene saw."""
-    result = subprocess.run(["node", BROWSER, dashboard.url, directory, scene], capture_output=True, text=True, timeout=timeout,
-                            env={**os.environ, "QUERY": query})
-    assert result.returncode == 0, result.stdout + result.stderr
-    return json.loads(result.stdout.splitlines()[-1])
+pytestmark = pytest.mark.skipif(not browser_is_there(), reason="no Chromium, or no playwright-core: npm ci in test/")
 
 
 def now():

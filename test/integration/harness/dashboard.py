@@ -6,6 +6,7 @@ import os
 import pathlib
 import re
 import sqlite3
+import subprocess
 import sys
 import urllib.parse
 
@@ -20,6 +21,7 @@ listener.bind(sys.argv[1])
 listener.listen(64)
 os.dup2(listener.fileno(), 0)
 os.execv(sys.argv[2], sys.argv[2:])"""
+BROWSER = TOP / "test" / "browser" / "dashboard.mjs"
 SCHEMA = """
 PRAGMA journal_mode = WAL;
 CREATE TABLE measurement(sensor TEXT NOT NULL, timestamp INTEGER NOT NULL, topic TEXT NOT NULL, message TEXT NOT NULL,
@@ -41,6 +43,19 @@ def fill_sqlite(path, rows):
     db.execute("INSERT INTO sensor SELECT sensor, min(timestamp), max(timestamp), count(*) FROM measurement GROUP BY sensor")
     db.commit()
     db.close()
+
+
+def browser_is_there():
+    return ((TOP / "test" / "node_modules" / "playwright-core").exists()
+            and pathlib.Path(os.environ.get("CHROMIUM", "/usr/bin/chromium")).exists())
+
+
+def browse(dashboard, directory, scene, query="", timeout=120):
+    """What a scene of test/browser/dashboard.mjs saw of the page."""
+    result = subprocess.run(["node", BROWSER, dashboard.url, directory, scene], capture_output=True, text=True, timeout=timeout,
+                            env={**os.environ, "QUERY": query})
+    assert result.returncode == 0, result.stdout + result.stderr
+    return json.loads(result.stdout.splitlines()[-1])
 
 
 class Answer:

@@ -5,13 +5,18 @@ import {average, decimals, duration, el, number, time} from "./format.js?v=@VERS
 
 const SHARES_MAX = 8; // states that are listed
 
-export function color(index) {
-    return getComputedStyle(document.documentElement).getPropertyValue(`--c${index % 8}`).trim();
-}
+const colors = new Map(); // asking for one makes the browser bring all styles up to date
+
+export const themeChanged = () => colors.clear();
 
 function css(name) {
-    return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+    if (!colors.has(name)) {
+        colors.set(name, getComputedStyle(document.documentElement).getPropertyValue(name).trim());
+    }
+    return colors.get(name);
 }
+
+export const color = (index) => css(`--c${index % 8}`);
 
 /** The library's own legend writes inline styles, which the page's policy forbids; it is not shown anyway. */
 function plugins(Dygraph) {

@@ -16,14 +16,12 @@ export function el(tag, properties = {}, ...children) {
     return element;
 }
 
-const numbers = new Intl.NumberFormat("en", {maximumSignificantDigits: 6, useGrouping: false});
-
 export function number(value) {
     if (value === null || value === undefined || Number.isNaN(value)) {
         return "–";
     }
     const size = Math.abs(value);
-    return size !== 0 && (size >= 1e9 || size < 1e-4) ? value.toExponential(3) : numbers.format(value);
+    return size !== 0 && (size >= 1e9 || size < 1e-4) ? value.toExponential(3) : String(Number(value.toPrecision(6)));
 }
 
 /** Digits behind the point that measured values come with. */
@@ -52,17 +50,10 @@ export function duration(ms) {
     return `${Math.round(ms / size * 10) / 10} ${name}`;
 }
 
-const formats = new Map();
-
+/** 2026-01-31 23:59:59. Made by hand: the first use of Intl takes a good part of what a page has until its first chart. */
 export function time(ms, utc) {
-    const key = utc ? "utc" : "local";
-    if (!formats.has(key)) {
-        formats.set(key, new Intl.DateTimeFormat("sv-SE", {
-            year: "numeric", month: "2-digit", day: "2-digit", hour: "2-digit", minute: "2-digit", second: "2-digit",
-            timeZone: utc ? "UTC" : undefined,
-        }));
-    }
-    return formats.get(key).format(ms);
+    const shift = utc ? 0 : new Date(ms).getTimezoneOffset() * 60000;
+    return new Date(ms - shift).toISOString().slice(0, 19).replace("T", " ");
 }
 
 /** For <input type=datetime-local>, and back. */

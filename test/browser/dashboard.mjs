@@ -41,7 +41,7 @@ async function violations(page) {
 }
 
 const shot = (page, name) => page.screenshot({path: path.join(directory, `${name}.png`), fullPage: true});
-const ready = (page) => page.waitForFunction(() => performance.getEntriesByName("first-chart").length > 0, null, {timeout: 15000});
+const ready = (page) => page.waitForFunction(() => performance.getEntriesByName("charts").length > 0, null, {timeout: 15000});
 const texts = (page, selector) => page.locator(selector).allTextContents();
 
 const scenes = {

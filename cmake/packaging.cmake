@@ -98,7 +98,7 @@ Commands come back from IoT Core.\n\
 \n\
 The package also has mosquitto-aws-provision, which makes an AWS account\n\
 ready for a gateway, and mosquitto-aws-check, which proves the result."
-    DEPENDS "mosquitto (>= 2.0.11)" RECOMMENDS "ca-certificates" SUGGESTS "awscli, mosquitto-clients, curl, openssl"
+    DEPENDS "mosquitto (>= 2.0.11)" RECOMMENDS "ca-certificates, procps" SUGGESTS "awscli, mosquitto-clients, curl, openssl"
     DOCS ${docs}/costs.md ${docs}/dynamodb.md ${docs}/iotcore.md ${docs}/log-ids.md ${docs}/migration.md ${docs}/security.md
          ${docs}/spool-format.md ${docs}/troubleshooting.md
     EXAMPLES ${conf}/mosquitto_aws.conf ${scenarios}
@@ -109,14 +109,14 @@ package(mqttsn NAME mqttsn-gateway TARGET mqttsn-gateway UNIT mqttsn-gateway
 connection to the broker for each device, or one for all. Sleeping\n\
 clients, predefined topics, QoS -1 and forwarders are supported. A device\n\
 has its acknowledgement when the broker has acknowledged."
-    RECOMMENDS "mosquitto" DOCS ${docs}/mqttsn.md CONF ${conf}/mqttsn-gateway.conf SCRIPTS ${service_scripts})
+    RECOMMENDS "mosquitto, procps" DOCS ${docs}/mqttsn.md CONF ${conf}/mqttsn-gateway.conf SCRIPTS ${service_scripts})
 package(websensor NAME mosquitto-aws-websensor TARGET websensor UNIT websensor
     SYNOPSIS "phones, webhooks and scripts to an MQTT broker over HTTPS"
     DESCRIPTION "Publishes what comes by HTTPS on an MQTT broker, and answers when the\n\
 broker has acknowledged it. It takes the publish requests of AWS IoT, The\n\
 Things Stack's webhook and the formats of several phone apps, and serves\n\
 a page that turns a phone into a sensor."
-    RECOMMENDS "mosquitto" CONF ${conf}/websensor.conf SCRIPTS ${service_scripts})
+    RECOMMENDS "mosquitto, procps" CONF ${conf}/websensor.conf SCRIPTS ${service_scripts})
 package(dashboard NAME mosquitto-aws-dashboard TARGET dashboard.cgi
     SYNOPSIS "charts of measurements in SQLite or DynamoDB, as CGI or FastCGI"
     DESCRIPTION "Shows what the mosquitto-aws plugin has stored, as a page with charts, as\n\

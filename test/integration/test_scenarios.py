@@ -1,18 +1,22 @@
 """The ready-made configurations of conf/scenarios, each loaded by the real broker and plugin; only paths and addresses that need
 AWS are replaced."""
 
+import base64
 import json
 import re
+import shutil
+import sqlite3
+import subprocess
 
 import pytest
 from harness.broker import Broker
 from harness.process import TOP, free_port, wait_until
+from harness.websensor import Websensor
 
 SCENARIOS = sorted((TOP / "conf" / "scenarios").glob("*.conf"))
-UPLINK = {"end_device_ids": {"device_id": "field-7", "application_ids": {"application_id": "my-application"}},
-          "received_at": "2026-11-20T10:00:00.250Z",
-          "uplink_message": {"f_port": 1, "f_cnt": 12, "frm_payload": "AQI=", "decoded_payload": {"temperature": 4.25},
-                             "rx_metadata": [{"rssi": -110, "snr": -3.5}, {"rssi": -97, "snr": 6.0}]}}
+# An uplink as The Things Stack v3 sends it, the same by MQTT and by webhook, of the device and formatter of sensors/riot-lorawan.
+UPLINK = TOP / "test" / "integration" / "data" / "things-stack-uplink.json"
+MEASURED = ("field-7", 1795168800250, {"battery": 3.12, "humidity": 48.5, "temperature": 21.37, "rssi": -97, "snr": 6})
 
 
 class Scenario(Broker):
@@ -54,7 +58,6 @@ def test_loads(scenario, sample):
 
 
 def test_greenhouse_stores(scenario, tmp_path):
-    import sqlite3
     b = scenario("greenhouse")
     b.publish("sensors/north/air", b'{"temperature":21.50}')
     b.wait_drained("sqlite")
@@ -79,20 +82,47 @@ def test_basic_ingest_topics(scenario, far_side, client_id):
         assert above.wait_messages(1, 20)[0].topic == "$aws/rules/measurements/sensors/1"
 
 
+def measured(path):
+    with sqlite3.connect(path) as db:
+        return [(s, t, json.loads(m)) for s, t, m in db.execute("select sensor, timestamp, message from measurement")]
+
+
 def test_things_stack_by_the_bridge(scenario, plain_broker, tmp_path):
-    import sqlite3
-    ttn = plain_broker(name="ttn", port=free_port())
-    b = scenario("things-stack", [(r"^address .*", f"address 127.0.0.1:{ttn.port}"), (r"^bridge_capath.*\n", ""),
-                                  (r"^remote_(username|password).*\n", "")])
+    """mosquitto's own bridge fetches the uplink from a broker that plays The Things Stack's MQTT server, which knows the user."""
+    passwords = tmp_path / "ttn-passwords"
+    subprocess.run(["mosquitto_passwd", "-c", "-b", passwords, "my-application@ttn", "NNSXS.SECRET"], check=True, capture_output=True)
+    passwords.chmod(0o644)
+    ttn = plain_broker(name="ttn", port=free_port(), conf=f"password_file {passwords}")
+    b = scenario("things-stack", [(r"^address .*", f"address 127.0.0.1:{ttn.port}"), (r"^bridge_capath.*\n", "")])
     wait_until(lambda: re.search(r"mosquitto-aws-my-application", ttn.log), 20, "the bridge")
     topic = "v3/my-application@ttn/devices/field-7/up"
     with b.recorder(topic) as seen:
         def arrived():
-            ttn.publish(topic, json.dumps(UPLINK).encode())
+            ttn.publish(topic, UPLINK.read_bytes())
             return seen.messages
         wait_until(arrived, 20, "the uplink", 0.5)
     b.wait_drained("sqlite")
-    with sqlite3.connect(tmp_path / "measurements.db") as db:
-        rows = db.execute("select sensor, timestamp, message from measurement").fetchall()
-    assert [(s, t, json.loads(m)) for s, t, m in rows] == [
-        ("field-7", 1795168800250, {"temperature": 4.25, "rssi": -97, "snr": 6.0})]
+    assert measured(tmp_path / "measurements.db") == [MEASURED]
+
+
+def test_things_stack_by_the_webhook(scenario, program, build, tmp_path):
+    """The request as The Things Stack sends it: JSON, its own headers, and the secret that the webhook was given."""
+    b = scenario("things-stack")
+    w = Websensor(program, build, b.port, options=["ttn_secret hush"]).wait_broker()
+    headers = {"Content-Type": "application/json", "User-Agent": "TheThingsStack/3.34.1 (linux/amd64)", "X-Tts-Domain": "eu1.cloud.thethings.network",
+               "X-Downlink-Apikey": "NNSXS.DOWN", "X-Downlink-Push": "https://eu1.cloud.thethings.network/api/v3/as/applications/x/down/push"}
+    assert w.post("/ttn", UPLINK.read_bytes(), headers=headers).status == 401
+    with b.recorder("v3/#") as seen:
+        assert w.post("/ttn", UPLINK.read_bytes(), headers={**headers, "X-Webhook-Secret": "hush"}).status == 200
+        assert seen.wait_messages(1)[0].topic == "v3/my-application@ttn/devices/field-7/up"
+    b.wait_drained("sqlite")
+    assert measured(tmp_path / "measurements.db") == [MEASURED]
+
+
+@pytest.mark.skipif(not shutil.which("node"), reason="node is not installed")
+def test_things_stack_recording_is_of_our_formatter():
+    message = json.loads(UPLINK.read_text())["uplink_message"]
+    call = {"bytes": list(base64.b64decode(message["frm_payload"])), "fPort": message["f_port"]}
+    script = (TOP / "sensors/riot-lorawan/formatter.js").read_text() + f"\nconsole.log(JSON.stringify(decodeUplink({json.dumps(call)}).data))"
+    p = subprocess.run(["node", "-e", script], capture_output=True, text=True, check=True)
+    assert json.loads(p.stdout) == message["decoded_payload"]

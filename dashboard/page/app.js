@@ -4,11 +4,12 @@ import {Card, themeChanged} from "./chart.js?v=@VERSION@";
 import {csvPath, Data, interval, metricName, request} from "./data.js?v=@VERSION@";
 import {duration, el, fromInput, time, toInput} from "./format.js?v=@VERSION@";
 import {fitting, moved, PRESETS, read, span, write} from "./state.js?v=@VERSION@";
-import {showEmpty, showTiles} from "./view.js?v=@VERSION@";
+import {found, showEmpty, showTiles} from "./view.js?v=@VERSION@";
 
 const RETRY_MAX_MS = 60000;
 const HIDDEN_MAX_MS = 300000;
 const STALE_MS = 300000;
+const FILTER_FROM = 13; // sensors
 const THEMES = ["auto", "light", "dark"];
 
 const $ = (id) => document.getElementById(id);
@@ -129,7 +130,10 @@ function staleAfter(sensor) {
 }
 
 function drawTiles() {
-    showTiles($("tiles"), sensors, state.sensors, {setting, ontoggle: toggleSensor, staleAfter});
+    const {matches, shown} = found(sensors, state.sensors, $("filter").value);
+    showTiles($("tiles"), shown, state.sensors, {setting, ontoggle: toggleSensor, staleAfter});
+    $("find").hidden = sensors.length < FILTER_FROM;
+    $("found").textContent = `${matches} of ${sensors.length} sensors${matches > shown.length ? `, the first ${shown.length} are shown` : ""}`;
     $("sensors-hint").hidden = sensors.length < 2;
     $("controls").hidden = sensors.length === 0;
     $("empty").hidden = sensors.length > 0;
@@ -328,6 +332,7 @@ function wire() {
         setTheme(THEMES[(THEMES.indexOf(storedTheme()) + 1) % THEMES.length]);
         redraw();
     });
+    $("filter").addEventListener("input", drawTiles);
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
     for (const [id, scale, shift] of [["earlier", 1, -0.5], ["later", 1, 0.5], ["zoom-in", 0.5, 0], ["zoom-out", 2, 0]]) {
         $(id).addEventListener("click", () => zoomTo(...moved(span(state), scale, shift)));

@@ -4,6 +4,7 @@ import {age, el, number} from "./format.js?v=@VERSION@";
 import {color} from "./chart.js?v=@VERSION@";
 
 const TILE_VALUES = 6;
+const TILES_MAX = 100;
 
 /** Which side of its limits a value is on, as a word. */
 export function outside(value, setting) {
@@ -43,6 +44,14 @@ function tile(sensor, index, owner) {
                                       onclick: () => owner.ontoggle(sensor.sensor)},
         el("span", {class: "tile-name"}, swatch, el("span", {}, sensor.sensor)),
         el("span", {class: "values"}, ...values, more), ageElement(sensor.last, owner.staleAfter(sensor.sensor))));
+}
+
+/** The sensors that get a tile: those that are chosen, and of the others whose name contains the text as many as a page can bear. */
+export function found(sensors, chosen, text) {
+    const wanted = text.trim().toLowerCase();
+    const matches = sensors.filter((s) => s.sensor.toLowerCase().includes(wanted));
+    const shown = new Set(matches.slice(0, TILES_MAX));
+    return {matches: matches.length, shown: sensors.filter((s) => shown.has(s) || chosen.includes(s.sensor))};
 }
 
 /** owner: {setting(metric), ontoggle(sensor), staleAfter(sensor)} */

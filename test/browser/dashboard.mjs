@@ -143,6 +143,19 @@ const scenes = {
         return seen;
     },
 
+    // Many sensors: not all of them have a tile, and a name is found.
+    async many(browser) {
+        const page = await open(await browser.newContext({viewport: {width: 1280, height: 900}}), process.env.QUERY ?? "");
+        await ready(page);
+        const seen = {tiles: await page.locator(".tile").count(), found: await page.locator("#found").textContent()};
+        await page.getByRole("searchbox").fill("Station-177");
+        seen.filtered = await texts(page, ".tile-name");
+        seen.foundThen = await page.locator("#found").textContent();
+        await shot(page, "many");
+        seen.violations = await violations(page);
+        return seen;
+    },
+
     // New measurements appear by themselves; not while it is paused.
     async live(browser) {
         const page = await open(await browser.newContext(), process.env.QUERY ?? "");

@@ -69,20 +69,21 @@ class Answer:
 
 
 class Dashboard:
-    """lighttpd with conf/lighttpd-dashboard.conf as it is delivered, its variables changed. kind: "fastcgi" or "cgi"."""
+    """lighttpd with conf/lighttpd-dashboard.conf as it is delivered, its variables changed, and then what edit(text) does. kind:
+    "fastcgi" or "cgi"."""
 
-    def __init__(self, directory, build, options, kind="fastcgi", env=None, procs=1):
+    def __init__(self, directory, build, options, kind="fastcgi", env=None, procs=1, edit=None):
         self.directory = pathlib.Path(directory) / f"dashboard-{kind}-{free_port()}"
         self.directory.mkdir()
         self.port = free_port()
         self.conf = self.directory / "dashboard.conf"
         self.conf.write_text("\n".join(options) + "\n")
         self.url = f"http://127.0.0.1:{self.port}"
-        self.write_lighttpd_conf(pathlib.Path(build) / "dashboard", kind, procs)
+        self.write_lighttpd_conf(pathlib.Path(build) / "dashboard", kind, procs, edit)
         self.process = Process(f"lighttpd-{kind}", [LIGHTTPD, "-D", "-f", self.directory / "lighttpd.conf"], self.directory,
                                {**(env or {}), "DASHBOARD_CONF": str(self.conf)})
 
-    def write_lighttpd_conf(self, built, kind, procs):
+    def write_lighttpd_conf(self, built, kind, procs, edit):
         text = (TOP / "conf" / "lighttpd-dashboard.conf").read_text()
         values = {"address": f"127.0.0.1:{self.port}", "program": built / "dashboard.cgi", "pages": f"{built}/page/",
                   "conf": self.conf, "socket": self.directory / "socket"}
@@ -92,6 +93,7 @@ class Dashboard:
         if kind == "cgi":
             text = self.as_cgi(text)
         text = text.replace('"max-procs" => 2', f'"max-procs" => {procs}')
+        text = edit(text) if edit else text
         # The program's environment: everything of ours (sanitizers, AWS) but what the snippet sets.
         head = (f'server.document-root = "{self.directory}"\nserver.port = {free_port()}\nserver.bind = "127.0.0.1"\n'
                 'server.errorlog = "/dev/stderr"\n')
@@ -111,8 +113,10 @@ class Dashboard:
         wait_until(lambda: accepts(self.port), 10, lambda: self.process.tail(20))
         return self
 
-    def get(self, path, method="GET", headers=None, body=None):
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+    def get(self, path, method="GET", headers=None, body=None, tls=None):
+        """tls: an SSLContext to speak TLS with."""
+        connection = (http.client.HTTPSConnection("127.0.0.1", self.port, timeout=60, context=tls) if tls
+                      else http.client.HTTPConnection("127.0.0.1", self.port, timeout=60))
         try:
             connection.request(method, path, body, headers or {})
             return Answer(connection.getresponse())
@@ -132,7 +136,7 @@ class Dashboard:
 class NginxDashboard(Dashboard):
     """The same under nginx, with conf/nginx-dashboard.conf as it is delivered, its paths changed."""
 
-    def __init__(self, directory, build, options, env=None):
+    def __init__(self, directory, build, options, env=None, edit=None):
         self.directory = pathlib.Path(directory) / f"dashboard-nginx-{free_port()}"
         self.directory.mkdir()
         self.port = free_port()
@@ -141,17 +145,18 @@ class NginxDashboard(Dashboard):
         self.url = f"http://127.0.0.1:{self.port}"
         self.socket = self.directory / "socket"
         built = pathlib.Path(build) / "dashboard"
-        self.write_nginx_conf(built)
+        self.write_nginx_conf(built, edit)
         self.program = Process("dashboard", [sys.executable, "-c", LISTEN, self.socket, built / "dashboard.cgi"], self.directory,
                                {**(env or {}), "DASHBOARD_CONF": str(self.conf)})
         self.process = Process("nginx", [NGINX, "-p", self.directory, "-c", self.directory / "nginx.conf"], self.directory)
 
-    def write_nginx_conf(self, built):
+    def write_nginx_conf(self, built, edit):
         text = (TOP / "conf" / "nginx-dashboard.conf").read_text()
         for old, new in (("listen 127.0.0.1:8080;", f"listen 127.0.0.1:{self.port};"), ("unix:/run/dashboard.sock;", f"unix:{self.socket};"),
                          ("/usr/share/mosquitto-aws/dashboard/", f"{built}/page/"), ("fastcgi_params", "/etc/nginx/fastcgi_params")):
             assert text.count(old) == 1, old
             text = text.replace(old, new)
+        text = edit(text) if edit else text
         paths = "".join(f"{name}_temp_path {self.directory}/{name};\n" for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
         user = "user root;\n" if os.getuid() == 0 else ""
         (self.directory / "nginx.conf").write_text(

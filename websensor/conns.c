@@ -173,10 +173,12 @@ static bool evict(struct conns *c, enum conn_phase phase, const struct peer *pee
 
 static void make_room(struct conns *c, const struct peer *peer)
 {
+    static const enum conn_phase order[] = {CONN_HEAD, CONN_IDLE, CONN_BODY, CONN_ANSWER};
     size_t share = c->options.max / 2 + 1;
     const struct peer *of = peer->connections >= share ? peer : NULL;
-    if ((of || c->count >= c->options.max) && !evict(c, CONN_HEAD, of)) {
-        (void)!evict(c, CONN_IDLE, of);
+    bool done = !of && c->count < c->options.max;
+    for (size_t i = 0; !done && i < sizeof(order) / sizeof(order[0]); i++) {
+        done = evict(c, order[i], of);
     }
 }
 
@@ -235,9 +237,27 @@ uint64_t conn_address_hash(const struct conn *conn)
     return bytes_hash(bytes_make(conn->peer->key, sizeof(conn->peer->key)), 0);
 }
 
+void conns_end_slowest_body(struct conns *c)
+{
+    (void)!evict(c, CONN_BODY, NULL);
+}
+
+/* libmicrohttpd takes a short read for the last one (its epoll is edge-triggered) and does not see an end that came with it. */
+static void end_gone(struct conns *c, const struct list *l)
+{
+    for (struct conn *conn = l->first; conn; conn = conn->next) {
+        char byte;
+        if (!conn->ended && recv(conn->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0) {
+            end_conn(c, conn);
+        }
+    }
+}
+
 size_t conns_tick(struct conns *c, struct mono now)
 {
     size_t ended = 0;
+    end_gone(c, &c->phases[CONN_HEAD]);
+    end_gone(c, &c->phases[CONN_BODY]);
     for (size_t phase = 0; phase < CONN_PHASES; phase++) {
         for (struct conn *conn = c->phases[phase].first; conn && mono_reached(now, conn->deadline); conn = conn->next) {
             ended += !conn->ended;

@@ -38,7 +38,8 @@ MUST_CHECK enum err conns_create(const struct conns_options *o, struct conns **o
 void conns_destroy(struct conns *c);
 
 /* A connection has come. NULL: no memory, close it. When there are too many, the one in HEAD that is oldest is ended (with
- * too many from one address: of that address), or else the one that is idle longest. */
+ * too many from one address: of that address), or else the one that is idle longest, has sent its body longest, takes its
+ * answer longest. */
 struct conn *conn_open(struct conns *c, int fd, const struct sockaddr *address, struct mono now);
 void conn_close(struct conns *c, struct conn *conn);
 
@@ -49,8 +50,11 @@ bool conn_is_loopback(const struct conn *conn);
 /* A hash of the client's address, to tell clients apart. */
 uint64_t conn_address_hash(const struct conn *conn);
 
-/* Ends connections whose phase has lasted too long; how many. About once a second. */
+/* Ends connections whose phase has lasted too long (returns how many), and those that the client has closed in the middle of a
+ * request. About once a second. */
 size_t conns_tick(struct conns *c, struct mono now);
+/* Bodies take too much memory: ends the connection that has been sending its body longest. */
+void conns_end_slowest_body(struct conns *c);
 /* Ends all that are idle. */
 void conns_end_idle(struct conns *c);
 

@@ -14,6 +14,9 @@ enum {
     RETRY_SOON_S = 1,
     /* Bytes over the ceiling that are still read, so that the client gets to see its 413. */
     EXCESS_MAX = 1 << 20,
+    /* Memory of all bodies that are being received; small ones are let in all the same. */
+    BODIES_MAX = 32 << 20,
+    BODY_SMALL = 4096,
 };
 
 enum exchange_state { EXCHANGE_HEAD, EXCHANGE_BODY, EXCHANGE_WAIT, EXCHANGE_SETTLED, EXCHANGE_ANSWERED };
@@ -27,6 +30,7 @@ struct exchange {
     char *target;
     enum exchange_state state;
     bool too_large;
+    bool crowded; /* no memory for its body */
     bool gzip;
     size_t excess;
     struct buffer body;
@@ -36,6 +40,12 @@ struct exchange {
 };
 
 /* --- life */
+
+static void drop_body(struct exchange *x)
+{
+    x->server->body_bytes -= x->body.cap;
+    buffer_finish(&x->body);
+}
 
 void *exchange_on_uri(void *cls, const char *uri, struct MHD_Connection *connection)
 {
@@ -74,7 +84,7 @@ void exchange_on_completed(void *cls, struct MHD_Connection *connection, void **
         conn_enter(x->server->conns, x->conn, CONN_IDLE, mono_now());
     }
     delivery_forget(x->server->delivery, &x->job);
-    buffer_finish(&x->body);
+    drop_body(x);
     ingest_finish(&x->in);
     free(x->target);
     free(x);
@@ -373,13 +383,30 @@ static enum MHD_Result take_head(struct exchange *x, const char *method, const c
 
 /* --- the body, and what it says */
 
+static void keep_body(struct exchange *x, struct bytes data)
+{
+    struct server *s = x->server;
+    size_t before = x->body.cap;
+    enum err e = buffer_append(&x->body, data);
+    s->body_bytes += x->body.cap - before;
+    if (s->body_bytes > BODIES_MAX) {
+        conns_end_slowest_body(s->conns); /* whose memory is there soon */
+        x->crowded = x->body.cap > BODY_SMALL;
+    }
+    x->too_large = e == E_FULL;
+    x->crowded |= e == E_NOMEM;
+    if (e != E_OK || x->crowded) {
+        drop_body(x);
+    }
+}
+
 static enum MHD_Result take_body(struct exchange *x, const char *data, size_t *len)
 {
-    if (!x->too_large && buffer_append(&x->body, bytes_make(data, *len)) != E_OK) {
-        x->too_large = true;
-        buffer_finish(&x->body);
+    if (x->too_large || x->crowded) {
+        x->excess += *len;
+    } else {
+        keep_body(x, bytes_make(data, *len));
     }
-    x->excess += x->too_large ? *len : 0;
     *len = 0;
     return x->excess <= EXCESS_MAX ? MHD_YES : MHD_NO;
 }
@@ -389,8 +416,9 @@ static enum err inflate_body(struct exchange *x)
     struct buffer plain;
     buffer_init(&plain, x->server->config->max_body);
     enum err e = inflate_gzip(buffer_bytes(&x->body), &plain);
-    buffer_finish(&x->body);
+    drop_body(x);
     x->body = plain;
+    x->server->body_bytes += plain.cap;
     return e;
 }
 
@@ -413,6 +441,7 @@ static int parse(struct exchange *x, const char *method)
     int status = ingest_parse(&rq, &x->in);
     buffer_finish(&user);
     buffer_finish(&password);
+    drop_body(x); /* what is published has been copied */
     return status;
 }
 
@@ -486,6 +515,9 @@ static enum MHD_Result take_request(struct exchange *x, const char *method)
     const char *reason = "";
     enum MHD_Result answer;
     bool fresh;
+    if (x->crowded) {
+        return unavailable(x, "too many large requests at once", RETRY_SOON_S);
+    }
     enum err e = x->gzip && !x->too_large ? inflate_body(x) : E_OK;
     if (x->too_large || e == E_FULL) {
         return refuse(x, 413, "the body is too large", (struct reply_extra){.close = true});

@@ -40,6 +40,7 @@ struct server {
     struct delivery *delivery;
     struct devices *devices;
     struct seen *seen;
+    size_t body_bytes; /* memory of the bodies of all requests */
     struct server_metrics metrics;
     uint64_t trace; /* of answers */
     uv_timer_t timer;

@@ -37,13 +37,18 @@ def walk(seconds=30):
     return max(sessions.values(), key=len)[:seconds * 50]
 
 
-def browse(url, samples, tmp_path, seconds, *offline, **env):
-    path = tmp_path / "samples.json"
-    path.write_text(json.dumps(samples))
-    argv = [NODE, TOP / "test" / "browser" / "websensor.mjs", url, path, str(seconds), *map(str, offline)]
+def drive(script, *arguments, **env):
+    """What a script of test/browser prints."""
+    argv = [NODE, TOP / "test" / "browser" / script, *map(str, arguments)]
     p = subprocess.run(argv, capture_output=True, text=True, timeout=150, env={**os.environ, **env, "CHROMIUM": CHROMIUM})
     assert p.returncode == 0, p.stderr
     return json.loads(p.stdout.splitlines()[-1])
+
+
+def browse(url, samples, tmp_path, seconds, *offline, **env):
+    path = tmp_path / "samples.json"
+    path.write_text(json.dumps(samples))
+    return drive("websensor.mjs", url, path, seconds, *offline, **env)
 
 
 @needs_browser
@@ -56,7 +61,8 @@ def test_walking_with_a_phone(broker, websensor, server_id, tmp_path, request): 
     b = broker(options=STORE)
     w = websensor(b.port, identity=server_id, options=[f"tokens {tokens}"])
     seconds, offline = (60, (15, 45)) if long else (22, (9, 16))
-    seen = browse(f"https://localhost:{w.https}/#page", walk(), tmp_path, seconds, *offline)
+    # the recorded walk pauses after 13 s
+    seen = browse(f"https://localhost:{w.https}/#page", walk(13), tmp_path, seconds, *offline)
     assert seen["errors"] == [] and seen["outside"] == [] and seen["wide"] <= 0, seen
     assert "walking" in seen["verdicts"] and seen["link"] == "connected" and seen["waiting"] == 0, seen
     assert seen["sent"] >= seconds - 5
@@ -76,6 +82,21 @@ def test_the_phone_decides(broker, websensor, server_id, tmp_path):  # noqa: F81
     assert seen["errors"] == [] and seen["waiting"] == 0, seen
     b.store.wait_count(3, 10, "sensor = 'decider'")
     assert any(m["walking"] for m in b.store.messages("decider"))
+
+
+@needs_browser
+def test_states(plain_broker, websensor, server_id):  # noqa: F811
+    """The page says what is wrong where it cannot work, and does not pretend to run."""
+    w = websensor(plain_broker().port, identity=server_id)
+    seen = drive("websensor_states.mjs", f"https://localhost:{w.https}/", w.http)
+    words = {"insecure": "HTTPS only", "insecurePressed": "HTTPS only", "denied": "denied", "failed": "denied",
+             "noApi": "no motion sensors", "noSensor": "does not report any motion"}
+    for state, text in words.items():
+        says = seen[state]
+        assert text in says["notice"] and says["kind"] == "problem" and says["errors"] == [], (state, says)
+        assert says["secure"] == (not state.startswith("insecure")) and says["sent"] == "0", (state, says)
+        running = state == "noSensor"  # it goes on listening
+        assert (says["button"], says["verdict"]) == (("Stop", "listening") if running else ("Start", "stopped")), (state, says)
 
 
 @pytest.mark.skipif(not NODE, reason="no node")

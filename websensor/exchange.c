@@ -14,12 +14,23 @@ enum {
     RETRY_SOON_S = 1,
     /* Bytes over the ceiling that are still read, so that the client gets to see its 413. */
     EXCESS_MAX = 1 << 20,
+    AWAIT_MS = 5,
     /* Memory of all bodies that are being received; small ones are let in all the same. */
     BODIES_MAX = 32 << 20,
     BODY_SMALL = 4096,
 };
 
-enum exchange_state { EXCHANGE_HEAD, EXCHANGE_BODY, EXCHANGE_WAIT, EXCHANGE_SETTLED, EXCHANGE_ANSWERED };
+/* HEAD --> BODY --published--> AWAITED --long--> SUSPENDED
+ *            |                     \--PUBACK--\    | PUBACK
+ *            \--refused--> ANSWERED <------ SETTLED <-/ */
+enum exchange_state {
+    EXCHANGE_HEAD,
+    EXCHANGE_BODY,
+    EXCHANGE_AWAITED, /* the broker has it, for a short time only: see front_await */
+    EXCHANGE_SUSPENDED,
+    EXCHANGE_SETTLED,
+    EXCHANGE_ANSWERED,
+};
 
 struct exchange {
     struct delivery_job job; /* first member: on_done gets it */
@@ -36,7 +47,8 @@ struct exchange {
     struct buffer body;
     struct ingest in;
     struct walking_verdict verdict;
-    bool begun; /* its key stands in the repetition table */
+    uint64_t suspend_at; /* of the loop's clock, in ms; AWAITED */
+    bool begun;          /* its key stands in the repetition table */
 };
 
 /* --- life */
@@ -82,6 +94,9 @@ void exchange_on_completed(void *cls, struct MHD_Connection *connection, void **
     }
     if (x->conn) {
         conn_enter(x->server->conns, x->conn, CONN_IDLE, mono_now());
+    }
+    if (x->state == EXCHANGE_AWAITED) {
+        front_await_end(x->front);
     }
     delivery_forget(x->server->delivery, &x->job);
     drop_body(x);
@@ -483,8 +498,33 @@ static bool begin_once(struct exchange *x, bool *fresh, enum MHD_Result *answer)
 static void on_done(struct delivery_job *job)
 {
     struct exchange *x = (struct exchange *)job;
+    if (x->state == EXCHANGE_SUSPENDED) {
+        MHD_resume_connection(x->connection);
+    } else {
+        front_await_end(x->front);
+    }
     x->state = EXCHANGE_SETTLED;
-    front_resume(x->front, x->connection);
+    front_wake(x->front);
+}
+
+static void await(struct exchange *x)
+{
+    if (front_await(x->front)) {
+        x->state = EXCHANGE_AWAITED;
+        x->suspend_at = uv_now(x->server->loop) + AWAIT_MS;
+    } else {
+        x->state = EXCHANGE_SUSPENDED;
+        MHD_suspend_connection(x->connection);
+    }
+}
+
+static void await_on(struct exchange *x)
+{
+    if (uv_now(x->server->loop) >= x->suspend_at) {
+        front_await_end(x->front);
+        x->state = EXCHANGE_SUSPENDED;
+        MHD_suspend_connection(x->connection);
+    }
 }
 
 static enum MHD_Result publish(struct exchange *x)
@@ -504,9 +544,8 @@ static enum MHD_Result publish(struct exchange *x)
     if (!x->job.active) {
         return answer_delivery(x);
     }
-    x->state = EXCHANGE_WAIT;
     conn_enter(s->conns, x->conn, CONN_WORK, mono_now());
-    MHD_suspend_connection(x->connection);
+    await(x);
     return MHD_YES;
 }
 
@@ -579,7 +618,10 @@ enum MHD_Result exchange_on_request(void *cls, struct MHD_Connection *connection
         return take_request(x, method);
     case EXCHANGE_SETTLED:
         return answer_delivery(x);
-    case EXCHANGE_WAIT:
+    case EXCHANGE_AWAITED:
+        await_on(x);
+        break;
+    case EXCHANGE_SUSPENDED:
     case EXCHANGE_ANSWERED:
         break;
     }

@@ -15,6 +15,9 @@ enum {
     MEMORY_STEP = 2048,
     /* Connections above our own ceiling, so that the one that has to go and the one that comes can be open together. */
     SPARE_CONNECTIONS = 256,
+    PASSES = 2, /* of libmicrohttpd in a turn of the loop, as long as it has something to do */
+    AWAITED_MAX = 256,
+    AWAITED_POLL_MS = 1,
 };
 
 LOG_POINT(log_listening, "http.listening", LOG_NOTICE, "listening");
@@ -26,6 +29,7 @@ struct front_daemon {
     uv_poll_t poll;
     uv_timer_t timer;
     unsigned open_handles;
+    unsigned awaited; /* requests whose answer is awaited without suspending them */
     bool draining;
 };
 
@@ -53,10 +57,15 @@ static void on_ready(uv_poll_t *poll, int status, int events)
 
 static void run(struct front_daemon *d)
 {
-    MHD_UNSIGNED_LONG_LONG ms;
-    (void)MHD_run(d->mhd);
-    if (MHD_get_timeout(d->mhd, &ms) == MHD_YES) {
-        uv_timer_start(&d->timer, on_timer, ms, 0);
+    MHD_UNSIGNED_LONG_LONG ms = 0;
+    bool timed = true;
+    for (unsigned i = 0; i < PASSES && timed && ms == 0; i++) {
+        (void)MHD_run(d->mhd);
+        timed = MHD_get_timeout(d->mhd, &ms) == MHD_YES;
+    }
+    if (timed) {
+        /* Requests that are awaited keep it at 0; what wakes them is front_wake. */
+        uv_timer_start(&d->timer, on_timer, ms == 0 && d->awaited > 0 ? AWAITED_POLL_MS : ms, 0);
     } else {
         uv_timer_stop(&d->timer);
     }
@@ -298,11 +307,25 @@ void front_tick(struct front *f)
     }
 }
 
-void front_resume(void *cls, struct MHD_Connection *connection)
+void front_wake(void *cls)
 {
     struct front_daemon *d = cls;
-    MHD_resume_connection(connection);
     uv_timer_start(&d->timer, on_timer, 0, 0); /* without threads libmicrohttpd does not wake itself */
+}
+
+bool front_await(void *cls)
+{
+    struct front_daemon *d = cls;
+    if (d->awaited >= AWAITED_MAX) {
+        return false;
+    }
+    d->awaited++;
+    return true;
+}
+
+void front_await_end(void *cls)
+{
+    ((struct front_daemon *)cls)->awaited--;
 }
 
 void *front_ctx(void *cls)

@@ -43,8 +43,15 @@ void front_destroy(struct front *f);
 /* Frees daemons of old certificates that have no connection left. About once a second. */
 void front_tick(struct front *f);
 
-/* Resumes a suspended connection; its callback follows in the loop's next turn. */
-void front_resume(void *cls, struct MHD_Connection *connection);
+/* A request can be answered now, or its connection was resumed: its callback follows in the loop's next turn. */
+void front_wake(void *cls);
+
+/* libmicrohttpd asks again and again for an answer that is neither given nor suspended. For a wait of a few milliseconds that
+ * costs less than suspending, which takes the socket out of epoll and puts it back in: while something is awaited,
+ * libmicrohttpd is run when something happens, and each millisecond. false: too many are awaited, suspend. */
+bool front_await(void *cls);
+/* One of them is settled, suspended after all, or gone. */
+void front_await_end(void *cls);
 
 void *front_ctx(void *cls);
 /* Is the connection one that should end after this answer? */

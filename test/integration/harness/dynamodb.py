@@ -117,6 +117,8 @@ class Dynamo:
             TableName=name, BillingMode="PAY_PER_REQUEST",
             KeySchema=[{"AttributeName": sensor, "KeyType": "HASH"}, {"AttributeName": time, "KeyType": "RANGE"}],
             AttributeDefinitions=[{"AttributeName": sensor, "AttributeType": "S"}, {"AttributeName": time, "AttributeType": kind}])
+        # While it is CREATING it answers as if it were not there.
+        wait_until(lambda: self.client.describe_table(TableName=name)["Table"]["TableStatus"] == "ACTIVE", every=0.05)
 
     def count(self, table="greenhouse"):
         pages = self.client.get_paginator("scan").paginate(TableName=table, Select="COUNT")

@@ -105,7 +105,7 @@ class Dashboard:
         head, comment = text.split("Replace the part \"FastCGI\" above by\n")
         cgi = "\n".join(line.removeprefix("#") for line in comment.splitlines())
         head = head.replace('#server.modules += ( "mod_cgi"', 'server.modules += ( "mod_cgi"')
-        start, end = head.index("    # FastCGI:"), head.index("    # Password.")
+        start, end = head.index("    # FastCGI:"), head.index("    # Password,")
         return head[:start] + cgi + "\n" + head[end:]
 
     def start(self):

@@ -1,37 +1,11 @@
 #define _GNU_SOURCE /* pthread_setname_np */
-#include "net/loop.h"
+#include "net/loop_internal.h"
 
 #include <errno.h>
-#include <pthread.h>
 #include <signal.h>
-#include <stdbool.h>
 #include <stdlib.h>
 
-#define POSTS_MAX 1024
 #define DESTROY_DRAIN_MS 2000
-
-struct post {
-    void (*fn)(void *arg);
-    void *arg;
-};
-
-struct post_queue {
-    size_t count;
-    struct post posts[POSTS_MAX];
-};
-
-struct loop {
-    uv_loop_t uv;
-    uv_async_t wake;
-    pthread_t thread;
-    bool started;
-
-    pthread_mutex_t lock; /* guards the next two */
-    struct post_queue *filling;
-    bool stopping; /* nothing more is taken */
-
-    struct post_queue *handling; /* loop's thread only */
-};
 
 static bool take_posts(struct loop *l, bool *stop)
 {
@@ -48,6 +22,9 @@ static void on_wake(uv_async_t *wake)
 {
     struct loop *l = wake->data;
     bool stop = false;
+    if (l->settling) {
+        return; /* it comes again when the thread is settled */
+    }
     if (take_posts(l, &stop)) {
         for (size_t i = 0; i < l->handling->count; i++) {
             l->handling->posts[i].fn(l->handling->posts[i].arg);
@@ -63,16 +40,19 @@ static void loop_free(struct loop *l)
 {
     free(l->filling);
     free(l->handling);
+    free(l->foreign);
     free(l);
 }
 
-enum err loop_create(struct loop **out)
+static enum err create(struct file_list *foreign, struct loop **out)
 {
     struct loop *l = calloc(1, sizeof(*l));
     if (!l) {
+        free(foreign);
         return E_NOMEM;
     }
     enum err e = E_NOMEM;
+    l->foreign = foreign;
     l->filling = calloc(1, sizeof(*l->filling));
     l->handling = calloc(1, sizeof(*l->handling));
     if (!l->filling || !l->handling) {
@@ -103,6 +83,21 @@ fail_loop:
 fail:
     loop_free(l);
     return e;
+}
+
+enum err loop_create(struct loop **out)
+{
+    return create(NULL, out);
+}
+
+enum err loop_create_apart(struct loop **out)
+{
+    struct file_list *foreign = malloc(sizeof(*foreign));
+    if (foreign && file_list_read(foreign) != E_OK) {
+        free(foreign);
+        foreign = NULL;
+    }
+    return create(foreign, out);
 }
 
 static void on_drain_timeout(uv_timer_t *timer)
@@ -150,7 +145,7 @@ static void *thread_main(void *arg)
     return NULL;
 }
 
-enum err loop_start(struct loop *l, const char *name)
+enum err loop_spawn(struct loop *l, void *(*main)(void *), void *arg, const char *name)
 {
     sigset_t all, before;
     sigfillset(&all);
@@ -158,7 +153,7 @@ enum err loop_start(struct loop *l, const char *name)
     if (rc != 0) {
         return err_from_errno(rc);
     }
-    rc = pthread_create(&l->thread, NULL, thread_main, l);
+    rc = pthread_create(&l->thread, NULL, main, arg);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (rc != 0) {
         return rc == EAGAIN ? E_NOMEM : err_from_errno(rc);
@@ -166,6 +161,11 @@ enum err loop_start(struct loop *l, const char *name)
     l->started = true;
     pthread_setname_np(l->thread, name);
     return E_OK;
+}
+
+enum err loop_start(struct loop *l, const char *name)
+{
+    return l->foreign ? loop_start_apart(l, name, thread_main) : loop_spawn(l, thread_main, l, name);
 }
 
 void loop_run(struct loop *l)
@@ -208,5 +208,6 @@ void loop_join(struct loop *l)
     if (l->started) {
         pthread_join(l->thread, NULL);
         l->started = false;
+        loop_unspare(l);
     }
 }

@@ -1,5 +1,9 @@
 /* The loop thread: a uv loop on a thread of its own with all signals blocked. Programs that have no other work
- * run the same loop on their main thread (loop_run). */
+ * run the same loop on their main thread (loop_run).
+ *
+ * A loop that is created "apart" gets, with its thread and libuv's pool, a table of open files of its own (net/file_table.h says why
+ * and what follows). uv_async_send and loop_post work across the two, because the loop's descriptors were opened before the split;
+ * everything else must be opened, used and closed on one side. */
 #ifndef NET_LOOP_H
 #define NET_LOOP_H
 
@@ -11,6 +15,9 @@ struct loop;
 
 /* A loop that is not yet running. */
 MUST_CHECK enum err loop_create(struct loop **out);
+/* The same for a loop whose thread shall have its own table of files. No other thread may open or close files until loop_start has
+ * returned. */
+MUST_CHECK enum err loop_create_apart(struct loop **out);
 /* Frees a loop that does not run; every handle must have been closed (their callbacks may be due: they come now). Waits up
  * to 2 s for libuv's pool to give back what it works on, a DNS query for example; after that the memory is left to it.
  * NULL is allowed. */
@@ -18,7 +25,10 @@ void loop_destroy(struct loop *l);
 
 uv_loop_t *loop_uv(struct loop *l);
 
-/* Starts the thread (`name` as shown by ps, at most 15 bytes). */
+/* Starts the thread (`name` as shown by ps, at most 15 bytes). A loop that is created apart is apart when this returns, or shares the
+ * table of files after all: the system does not allow a split, or somebody else has started libuv's pool before. E_BUSY: the process
+ * had such a loop already (libuv's pool has stayed with the table of that one). Until loop_join the caller's thread, which is the same,
+ * cannot be cancelled (pthread_cancel). */
 MUST_CHECK enum err loop_start(struct loop *l, const char *name);
 /* Runs on the calling thread until loop_stop; blocks SIGPIPE on it for good. */
 void loop_run(struct loop *l);

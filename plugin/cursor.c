@@ -12,7 +12,7 @@ LOG_POINT(log_damage, "spool.damage-read", LOG_ERROR,
 
 enum err cursor_init(struct cursor *c, struct spool *s, enum sink_id sink)
 {
-    *c = (struct cursor){.spool = s, .sink = sink, .file = {.fd = -1}};
+    *c = (struct cursor){.spool = s, .sink = sink};
     /* Not touched before it is used: costs no memory until then. */
     c->window = calloc(CURSOR_WINDOW_MAX, sizeof(*c->window));
     return c->window ? E_OK : E_NOMEM;
@@ -22,7 +22,6 @@ void cursor_finish(struct cursor *c)
 {
     free(c->window);
     c->window = NULL;
-    cursor_file_close(&c->file);
 }
 
 /* --- window --- */

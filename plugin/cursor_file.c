@@ -83,7 +83,7 @@ static enum err write_all(int fd, const uint8_t *data, size_t size, off_t at)
     return E_OK;
 }
 
-enum err cursor_file_open(int dir_fd, enum sink_id sink, struct cursor_file *out, uint64_t *position)
+enum err cursor_file_read(int dir_fd, enum sink_id sink, struct cursor_file *out, uint64_t *position)
 {
     char name[CURSOR_NAME_SIZE];
     cursor_file_name(sink, NULL, name);
@@ -105,11 +105,11 @@ enum err cursor_file_open(int dir_fd, enum sink_id sink, struct cursor_file *out
             result = E_OK;
         }
     }
+    close(fd);
     if (result != E_OK) {
-        close(fd);
         return result;
     }
-    *out = (struct cursor_file){fd, newest.generation};
+    *out = (struct cursor_file){newest.generation};
     *position = newest.position;
     return E_OK;
 }
@@ -130,34 +130,34 @@ enum err cursor_file_create(int dir_fd, enum sink_id sink, uint64_t position, st
     if (e == E_OK && (fsync(fd) != 0 || renameat(dir_fd, beside, dir_fd, name) != 0 || fsync(dir_fd) != 0)) {
         e = err_from_errno(errno);
     }
+    close(fd);
     if (e != E_OK) {
         unlinkat(dir_fd, beside, 0);
-        close(fd);
         return e;
     }
-    *out = (struct cursor_file){fd, 1};
+    *out = (struct cursor_file){1};
     return E_OK;
 }
 
-enum err cursor_file_save(struct cursor_file *f, enum sink_id sink, uint64_t position, bool durable)
+enum err cursor_file_save(int dir_fd, struct cursor_file *f, enum sink_id sink, uint64_t position, bool durable)
 {
+    char name[CURSOR_NAME_SIZE];
     uint8_t data[SLOT_SIZE];
     struct slot slot = {f->generation + 1, position};
+    cursor_file_name(sink, NULL, name);
+    int fd = f->generation > 0 ? openat(dir_fd, name, O_WRONLY | O_CLOEXEC | O_NOFOLLOW) : -1;
+    if (fd < 0) {
+        bool missing = f->generation == 0 || errno == ENOENT;
+        return missing ? cursor_file_create(dir_fd, sink, position, f) : err_from_errno(errno);
+    }
     encode_slot(sink, &slot, data);
-    enum err e = write_all(f->fd, data, sizeof(data), slot_offset(slot.generation));
-    if (e == E_OK && durable && fdatasync(f->fd) != 0) {
+    enum err e = write_all(fd, data, sizeof(data), slot_offset(slot.generation));
+    if (e == E_OK && durable && fdatasync(fd) != 0) {
         e = err_from_errno(errno);
     }
+    close(fd);
     if (e == E_OK) {
         f->generation = slot.generation;
     }
     return e;
-}
-
-void cursor_file_close(struct cursor_file *f)
-{
-    if (f->fd >= 0) {
-        close(f->fd);
-        f->fd = -1;
-    }
 }

@@ -33,7 +33,7 @@ struct forwarder {
     uint8_t sinks; /* SINK_BIT()s; fixed after create */
     struct slot slots[SINK_COUNT];
     atomic_bool ticked;
-    bool loop_started;
+    bool started; /* the loop's thread runs */
     /* The loop's thread from here on. */
     uv_timer_t housekeeping;
     uint32_t seconds;
@@ -68,21 +68,6 @@ static void on_housekeeping(uv_timer_t *timer)
     }
 }
 
-static void begin(void *arg)
-{
-    struct forwarder *f = arg;
-    f->housekeeping.data = f;
-    uv_timer_start(&f->housekeeping, on_housekeeping, HOUSEKEEPING_MS, HOUSEKEEPING_MS);
-    enum err e = spool_start(f->spool, loop_uv(f->loop), on_records, f);
-    if (e) {
-        log_emit(&log_post, "error=%s", err_name(e));
-        return;
-    }
-    for (unsigned id = 0; id < SINK_COUNT; id++) {
-        on_records(f, (enum sink_id)id);
-    }
-}
-
 static enum err open_spool(struct forwarder *f, const struct plugin_options *o, struct option_error *error)
 {
     const struct spool_options options = {
@@ -96,9 +81,15 @@ static enum err open_spool(struct forwarder *f, const struct plugin_options *o, 
     enum err e = spool_open(&options, &f->spool, &why);
     if (e) {
         option_error_set(error, "option spool_dir: %s", why.text);
-        return e;
     }
-    e = rejected_open(o->spool_dir, &f->rejected);
+    return e;
+}
+
+/* --- on the loop's thread --- */
+
+static enum err open_rejected(struct forwarder *f, const struct plugin_options *o, struct option_error *error)
+{
+    enum err e = rejected_open(o->spool_dir, &f->rejected);
     if (e) {
         option_error_set(error, "option spool_dir: cannot use %s/rejected: %s", o->spool_dir, err_name(e));
     }
@@ -132,13 +123,79 @@ static enum err create_sinks(struct forwarder *f, const struct plugin_options *o
     return E_OK;
 }
 
-static enum err start_loop(struct forwarder *f)
+static enum err start_spool(struct forwarder *f, struct option_error *error)
 {
-    enum err e = loop_post(f->loop, begin, f);
-    if (!e) {
-        e = loop_start(f->loop, "mosquitto-aws");
+    enum err e = spool_start(f->spool, loop_uv(f->loop), on_records, f);
+    if (e) {
+        option_error_set(error, "option spool_dir: %s", err_name(e));
     }
-    f->loop_started = !e;
+    return e;
+}
+
+/* forwarder_create's part on the loop's thread: that thread may have a table of open files of its own, and there everything must
+ * be opened that it uses. */
+struct beginning {
+    struct forwarder *forwarder;
+    const struct plugin_options *options;
+    struct outbox *outbox;
+    struct option_error *error;
+    enum err result;
+    uv_sem_t done;
+};
+
+static void begin(void *arg)
+{
+    struct beginning *b = arg;
+    struct forwarder *f = b->forwarder;
+    uv_timer_init(loop_uv(f->loop), &f->housekeeping);
+    f->housekeeping.data = f;
+    enum err e = open_rejected(f, b->options, b->error);
+    e = e ? e : create_sinks(f, b->options, b->outbox, b->error);
+    e = e ? e : start_spool(f, b->error);
+    if (!e) {
+        uv_timer_start(&f->housekeeping, on_housekeeping, HOUSEKEEPING_MS, HOUSEKEEPING_MS);
+        for (unsigned id = 0; id < SINK_COUNT; id++) {
+            on_records(f, (enum sink_id)id);
+        }
+    }
+    b->result = e;
+    uv_sem_post(&b->done); /* `b` is gone */
+}
+
+/* --- on the broker's thread --- */
+
+static enum err start_loop(struct forwarder *f, struct option_error *error)
+{
+    enum err e = loop_create_apart(&f->loop);
+    if (e) {
+        option_error_set(error, "cannot create the event loop: %s", err_name(e));
+        return e;
+    }
+    e = loop_start(f->loop, "mosquitto-aws");
+    if (e == E_BUSY) {
+        option_error_set(error, "the plugin ran before in this process: it takes a new one");
+    } else if (e) {
+        option_error_set(error, "cannot start the loop thread: %s", err_name(e));
+    }
+    f->started = !e;
+    return e;
+}
+
+/* Returns once begin() has run. */
+static enum err begin_and_wait(struct forwarder *f, const struct plugin_options *o, struct outbox *outbox,
+                               struct option_error *error)
+{
+    struct beginning b = {.forwarder = f, .options = o, .outbox = outbox, .error = error};
+    if (uv_sem_init(&b.done, 0) != 0) {
+        option_error_set(error, "no memory");
+        return E_NOMEM;
+    }
+    enum err e = forwarder_post(f, begin, &b);
+    if (!e) {
+        uv_sem_wait(&b.done);
+        e = b.result;
+    }
+    uv_sem_destroy(&b.done);
     return e;
 }
 
@@ -154,23 +211,8 @@ enum err forwarder_create(const struct plugin_options *o, struct outbox *outbox,
         f->sinks |= (uint8_t)(sink_types[id]->wanted(o) ? SINK_BIT(id) : 0u);
     }
     enum err e = open_spool(f, o, error);
-    if (!e) {
-        e = loop_create(&f->loop);
-        if (e) {
-            option_error_set(error, "cannot create the event loop: %s", err_name(e));
-        } else {
-            uv_timer_init(loop_uv(f->loop), &f->housekeeping);
-        }
-    }
-    if (!e) {
-        e = create_sinks(f, o, outbox, error);
-    }
-    if (!e) {
-        e = start_loop(f);
-        if (e) {
-            option_error_set(error, "cannot start the loop thread: %s", err_name(e));
-        }
-    }
+    e = e ? e : start_loop(f, error);
+    e = e ? e : begin_and_wait(f, o, outbox, error);
     if (e) {
         forwarder_destroy(f, 0);
         return e;
@@ -179,9 +221,13 @@ enum err forwarder_create(const struct plugin_options *o, struct outbox *outbox,
     return E_OK;
 }
 
+/* --- the end, on the loop's thread --- */
+
 static void on_part_stopped(struct forwarder *f)
 {
     if (--f->stopping == 0) {
+        rejected_close(f->rejected);
+        f->rejected = NULL;
         loop_stop(f->loop);
     }
 }
@@ -199,8 +245,11 @@ static void on_spool_stopped(void *ctx)
 static void end_spool(struct forwarder *f)
 {
     f->stopping = 2;
-    f->housekeeping.data = f;
-    uv_close((uv_handle_t *)&f->housekeeping, on_timer_closed);
+    if (f->housekeeping.data) {
+        uv_close((uv_handle_t *)&f->housekeeping, on_timer_closed);
+    } else {
+        f->stopping--; /* it has never begun */
+    }
     spool_stop(f->spool, on_spool_stopped, f);
 }
 
@@ -227,6 +276,8 @@ static void end(void *arg)
     on_sink_stopped(f);
 }
 
+/* --- on the broker's thread --- */
+
 enum err forwarder_post(struct forwarder *f, void (*fn)(void *arg), void *arg)
 {
     enum err e = loop_post(f->loop, fn, arg);
@@ -246,15 +297,10 @@ void forwarder_destroy(struct forwarder *f, uint32_t drain_ms)
         return;
     }
     f->drain_ms = drain_ms;
-    if (f->loop && forwarder_post(f, end, f) == E_OK) {
-        if (f->loop_started) {
-            loop_join(f->loop);
-        } else {
-            loop_run(f->loop);
-        }
+    if (f->started && forwarder_post(f, end, f) == E_OK) {
+        loop_join(f->loop);
     }
     loop_destroy(f->loop);
-    rejected_close(f->rejected);
     spool_close(f->spool);
     free(f);
 }

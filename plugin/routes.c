@@ -8,6 +8,7 @@
 
 /* One level of a filter's path. The numbers are indexes of the first line that ends here, NONE without one. */
 struct node {
+    bool literals;       /* it has literal children */
     uint32_t plus;       /* child node for '+', NONE without one */
     uint32_t topic_end;  /* `topic` line whose filter ends at this level */
     uint32_t topic_hash; /* ... or continues with '#' */
@@ -59,7 +60,7 @@ static struct edge *find_edge(const struct routes *r, uint32_t parent, struct by
 
 static uint32_t add_node(struct routes *r)
 {
-    r->nodes[r->node_count] = (struct node){NONE, NONE, NONE, NONE, NONE};
+    r->nodes[r->node_count] = (struct node){false, NONE, NONE, NONE, NONE, NONE};
     return r->node_count++;
 }
 
@@ -93,6 +94,7 @@ static uint32_t enter_level(struct routes *r, uint32_t at, struct bytes level)
     struct edge *e = find_edge(r, at, level);
     if (e->child == NONE) {
         *e = (struct edge){edge_hash(at, level), level, at, add_node(r)};
+        r->nodes[at].literals = true;
     }
     return e->child;
 }
@@ -211,10 +213,13 @@ static void visit(struct walk *w, uint32_t at, struct bytes rest, bool end)
         set_first(&w->store, n->store_end);
         return;
     }
+    if (!n->literals && n->plus == NONE) {
+        return;
+    }
     bool last;
     struct bytes level = take_level(&rest, &last);
-    const struct edge *e = find_edge(w->routes, at, level);
-    if (e->child != NONE) {
+    const struct edge *e = n->literals ? find_edge(w->routes, at, level) : NULL;
+    if (e && e->child != NONE) {
         visit(w, e->child, rest, last);
     }
     if (wildcards && n->plus != NONE) {

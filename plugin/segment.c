@@ -47,7 +47,6 @@ static struct segment *segment_new(const char *name)
 {
     struct segment *s = calloc(1, sizeof(*s));
     if (s) {
-        s->fd = -1;
         atomic_store(&s->tail, SEGMENT_HEADER_SIZE);
         snprintf(s->name, sizeof(s->name), "%s", name);
     }
@@ -58,16 +57,7 @@ void segment_destroy(struct segment *s)
 {
     if (s) {
         segment_unmap(s);
-        segment_close_fd(s);
         free(s);
-    }
-}
-
-void segment_close_fd(struct segment *s)
-{
-    if (s->fd >= 0) {
-        close(s->fd);
-        s->fd = -1;
     }
 }
 
@@ -139,16 +129,18 @@ enum err segment_create(int dir_fd, const char *name, size_t size, struct segmen
     }
     enum err e;
     s->size = size;
-    s->fd = openat(dir_fd, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-    if (s->fd < 0) {
+    s->written = true;
+    int fd = openat(dir_fd, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (fd < 0) {
         e = err_from_errno(errno);
         goto fail;
     }
-    forbid_copy_on_write(s->fd);
-    e = allocate(s->fd, size);
+    forbid_copy_on_write(fd);
+    e = allocate(fd, size);
     if (e == E_OK) {
-        e = map_fd(s, s->fd, true);
+        e = map_fd(s, fd, true);
     }
+    close(fd);
     if (e != E_OK) {
         unlinkat(dir_fd, name, 0);
         goto fail;
@@ -177,9 +169,9 @@ enum err segment_activate(struct segment *s, int dir_fd, const struct segment_he
     return E_OK;
 }
 
-void segment_populate(struct segment *s)
+void segment_populate(const struct segment *s, size_t from)
 {
-    for (size_t at = 0; at < s->size; at += POPULATE_PIECE) {
+    for (size_t at = from / POPULATE_PIECE * POPULATE_PIECE; at < s->size; at += POPULATE_PIECE) {
         size_t n = s->size - at < POPULATE_PIECE ? s->size - at : POPULATE_PIECE;
         if (madvise(s->map + at, n, MADV_POPULATE_WRITE) != 0) {
             return; /* an older kernel, or a failing disk: the pages come as they are written to */
@@ -191,6 +183,13 @@ enum err segment_sync(const struct segment *s, size_t from, size_t to)
 {
     size_t page = (size_t)sysconf(_SC_PAGESIZE);
     from = from / page * page;
+    size_t full = to / page * page;
+    if (full > from) {
+        /* Writing a page to disk takes the right to write to it from every mapping, one page after the other, and each time the
+         * other processors are interrupted. Here nothing is mapped any more by then, for one interruption. The data stay in the
+         * page cache. */
+        (void)madvise(s->map + from, full - from, MADV_DONTNEED);
+    }
     return msync(s->map + from, to - from, MS_SYNC) == 0 ? E_OK : err_from_errno(errno);
 }
 
@@ -279,10 +278,11 @@ fail:
     return e;
 }
 
-enum err segment_map(struct segment *s, int dir_fd, bool writable)
+/* Opens the file of a segment, if it is as long as the segment. */
+static enum err open_whole(const struct segment *s, int dir_fd, int flags, int *out)
 {
     struct stat st;
-    int fd = openat(dir_fd, s->name, (writable ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NOFOLLOW);
+    int fd = openat(dir_fd, s->name, flags | O_CLOEXEC | O_NOFOLLOW);
     if (fd < 0) {
         return err_from_errno(errno);
     }
@@ -290,14 +290,24 @@ enum err segment_map(struct segment *s, int dir_fd, bool writable)
     if (e == E_OK && (uint64_t)st.st_size != s->size) {
         e = E_CORRUPT;
     }
-    if (e == E_OK) {
-        e = map_fd(s, fd, writable);
+    if (e != E_OK) {
+        close(fd);
+        return e;
     }
-    if (e == E_OK && writable) {
-        s->fd = fd;
-        return E_OK;
+    *out = fd;
+    return E_OK;
+}
+
+enum err segment_map(struct segment *s, int dir_fd, bool writable)
+{
+    int fd;
+    enum err e = open_whole(s, dir_fd, writable ? O_RDWR : O_RDONLY, &fd);
+    if (e != E_OK) {
+        return e;
     }
+    e = map_fd(s, fd, writable);
     close(fd);
+    s->written = e == E_OK && writable;
     return e;
 }
 
@@ -309,6 +319,7 @@ void segment_unmap(struct segment *s)
         s->map = NULL;
         s->guard = NULL;
     }
+    s->written = false;
 }
 
 bool segment_broken(const struct segment *s)
@@ -316,10 +327,15 @@ bool segment_broken(const struct segment *s)
     return map_guard_hit(s->guard);
 }
 
-enum err segment_make_readable(struct segment *s)
+enum err segment_make_readable(struct segment *s, int dir_fd)
 {
-    if (mmap(s->map, s->size, PROT_READ, MAP_SHARED | MAP_FIXED, s->fd, 0) != s->map) {
-        return err_from_errno(errno);
+    int fd;
+    enum err e = open_whole(s, dir_fd, O_RDONLY, &fd);
+    if (e == E_OK) {
+        if (mmap(s->map, s->size, PROT_READ, MAP_SHARED | MAP_FIXED, fd, 0) != s->map) {
+            e = err_from_errno(errno);
+        }
+        close(fd);
     }
-    return E_OK;
+    return e;
 }

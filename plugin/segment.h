@@ -1,5 +1,6 @@
 /* A segment: a file of fixed size whose blocks are allocated before anything is written to it, mapped into memory, with a
- * header and records one behind the other. Format: docs/spool-format.md.
+ * header and records one behind the other. Format: docs/spool-format.md. No descriptor is kept: the mapping is all that is needed,
+ * and may be used by threads that do not share descriptors (net/file_table.h). `dir_fd` is always the caller's own.
  *
  * Threads: a segment that is appended to belongs to the broker's thread until it is sealed; readers follow `tail`. The other
  * fields say whose they are. */
@@ -23,7 +24,7 @@ struct segment {
     size_t size;             /* of the file and of the mapping */
     uint8_t *map;            /* NULL = not mapped. Loop thread, once the segment is sealed */
     struct map_guard *guard; /* while mapped */
-    int fd;                  /* -1 = closed; open while there is something to sync. Loop thread, once sealed */
+    bool written;            /* by this process: there may be something to sync. Loop thread, once sealed */
 
     _Atomic size_t tail;                /* behind the last committed record. Stored by the appender */
     atomic_bool sealed;                 /* nothing will be appended any more */
@@ -37,6 +38,7 @@ struct segment {
     uint32_t lost[SINK_COUNT]; /* of the finished ones, those that never reached the sink */
     uint32_t lost_records;     /* the largest of these */
     uint32_t readers;          /* cursors that stand here */
+    bool populated;            /* segment_populate has been called */
     size_t synced;             /* bytes known to be on disk */
     uint32_t busy;             /* jobs of the pool that use it */
     bool removed;              /* not live any more; freed once nothing holds it */
@@ -53,12 +55,12 @@ MUST_CHECK enum err segment_create(int dir_fd, const char *name, size_t size, st
 /* Writes the header and gives the file its name, "<first sequence>.seg". */
 MUST_CHECK enum err segment_activate(struct segment *s, int dir_fd, const struct segment_header *h);
 
-/* Has the kernel do now, in pieces, what it would do at the first write to each page: two thirds of what appending costs. As dirty pages
- * they are written to disk, so this is for segments that will be full soon. Any thread. */
-void segment_populate(struct segment *s);
+/* Has the kernel do now, in pieces, what it would do at the first write to each page from `from` on: two thirds of what appending
+ * costs. As dirty pages they are written to disk, so this is for segments that will be full soon. Any thread. */
+void segment_populate(const struct segment *s, size_t from);
 
 /* Returns once the bytes of the mapping from `from` to `to` are on disk. Unlike fdatasync(2) it leaves populated pages behind
- * them alone. Any thread. */
+ * them alone. Nobody writes to that part any more, `to` itself excepted. Any thread. */
 MUST_CHECK enum err segment_sync(const struct segment *s, size_t from, size_t to);
 
 /* Notes in the header of a file that what is missing in this segment or behind it is accounted for. Any thread. */
@@ -71,18 +73,17 @@ MUST_CHECK enum err segment_cut(struct segment *s, int dir_fd, size_t size);
  * read without (header: first_sequence taken from the name, the rest 0). E_VERSION, E_NOT_FOUND, E_IO ...: there is none. */
 MUST_CHECK enum err segment_load(int dir_fd, const char *name, struct segment **out);
 
-/* Unmaps, closes and frees. The file stays. NULL is allowed. */
+/* Unmaps and frees. The file stays. NULL is allowed. */
 void segment_destroy(struct segment *s);
 
 /* Maps the file (again). E_NOT_FOUND: it is gone; E_CORRUPT: its size has changed; others may pass. */
 MUST_CHECK enum err segment_map(struct segment *s, int dir_fd, bool writable);
 void segment_unmap(struct segment *s);
-void segment_close_fd(struct segment *s);
 
 /* True if a write to the mapping may not have reached the file. */
 bool segment_broken(const struct segment *s);
-/* Ends appending to a broken segment: the same mapping, from the file again, for reading only. */
-MUST_CHECK enum err segment_make_readable(struct segment *s);
+/* Ends appending to a broken segment: the same mapping, from the file again, for reading only. On an error it stays as it is. */
+MUST_CHECK enum err segment_make_readable(struct segment *s, int dir_fd);
 
 /* The bytes up to the tail. Valid while mapped. */
 static inline struct bytes segment_image(const struct segment *s)

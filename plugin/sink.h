@@ -3,7 +3,7 @@
  * The forwarder creates each configured sink, and calls wake when records arrived after cursor_next said E_AGAIN. A sink
  * pulls: it calls cursor_next while it has room, confirms in any order, calls cursor_rewind when its peer is lost. What it can
  * never deliver goes to rejected_put, then is confirmed. A sink never blocks the loop: SQL and files go to libuv's pool. All on the
- * loop's thread, create excepted.
+ * loop's thread.
  */
 #ifndef PLUGIN_SINK_H
 #define PLUGIN_SINK_H
@@ -56,8 +56,8 @@ struct sink_type {
     enum sink_id id;
     bool (*wanted)(const struct plugin_options *o);
     /* Creates and starts. Must not fail because a peer is away; E_INVALID etc. for what the configuration got wrong, with a
-     * text that names the option. Called on the broker's thread before the loop runs. `o` lives as long as the caller's
-     * reference: take one (plugin_options_ref) to keep it. */
+     * text that names the option. The broker waits for it: it may read files, but waits for no peer. `o` lives as long as the
+     * caller's reference: take one (plugin_options_ref) to keep it. */
     enum err (*create)(const struct sink_host *host, const struct plugin_options *o, struct sink **out,
                        char error[static 256]);
 };

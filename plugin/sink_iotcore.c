@@ -143,7 +143,7 @@ static void free_delivery(struct sink_iotcore *s, struct delivery *d)
 
 static void note_latency(struct sink_iotcore *s, const struct record *r)
 {
-    int64_t ms = wall_now().ms - r->capture_ms;
+    int64_t ms = wall_now_coarse().ms - r->capture_ms;
     uint64_t value = ms > 0 ? (uint64_t)ms : 0;
     uint64_t old = metric_get(&s->host->stats->latency_ms);
     metric_set(&s->host->stats->latency_ms, (old * (LATENCY_WEIGHT - 1) + value) / LATENCY_WEIGHT);

@@ -15,6 +15,9 @@ LOG_POINT(log_broken, "spool.write-failed", LOG_ERROR, "a segment could not be w
 LOG_POINT(log_sync, "spool.append-sync-failed", LOG_ERROR, "a message could not be synced to disk: it is refused");
 LOG_POINT(log_large, "spool.too-large", LOG_WARNING, "a message is too large for the spool");
 
+#define CACHE_LINE 64u
+#define AHEAD_SIZE 512u
+
 void spool_note(struct spool *s)
 {
     atomic_store(&s->noted, true);
@@ -67,7 +70,7 @@ static enum err make_room(struct spool *s)
     }
 }
 
-enum err spool_make_segment(struct spool *s, size_t least, struct segment **out)
+enum err spool_make_segment(struct spool *s, int dir_fd, size_t least, struct segment **out)
 {
     size_t page = (size_t)sysconf(_SC_PAGESIZE);
     enum err e = E_NO_SPACE;
@@ -75,7 +78,7 @@ enum err spool_make_segment(struct spool *s, size_t least, struct segment **out)
     for (size_t size = s->segment_size; e == E_NO_SPACE && size >= least; size = size / 4 / page * page) {
         char name[SEGMENT_NAME_SIZE];
         snprintf(name, sizeof(name), "new-%llu.tmp", (unsigned long long)atomic_fetch_add(&s->files_made, 1));
-        e = segment_create(s->dir_fd, name, size, out);
+        e = segment_create(dir_fd, name, size, out);
     }
     return e;
 }
@@ -109,10 +112,10 @@ static enum err fresh_segment(struct spool *s, size_t length, struct segment **o
     if (e != E_OK) {
         return e;
     }
-    e = spool_make_segment(s, least, out);
+    e = spool_make_segment(s, s->dir_fd, least, out);
     if (e == E_NO_SPACE && atomic_load(&s->full) == SPOOL_DROP_OLDEST && !atomic_exchange(&s->dropped_in_vain, true)) {
         if (drop_one(s)) {
-            e = spool_make_segment(s, least, out);
+            e = spool_make_segment(s, s->dir_fd, least, out);
             /* The blocks are free once no reader has the segment mapped any more: very soon. */
             s->retry_ms = SPOOL_SOON_MS;
         }
@@ -141,11 +144,9 @@ static void publish(struct spool *s, struct segment *fresh)
         atomic_store(&old->sealed, true);
     }
     uv_mutex_unlock(&s->lock);
-    struct mono now = mono_now();
-    atomic_store(&s->fast, mono_ms_until(s->rolled_at, now) < SPOOL_FAST_MS);
-    s->rolled_at = now;
     s->active = fresh;
-    s->note_at = fresh->size / 8 * SPOOL_EARLY_EIGHTHS;
+    s->note_at = fresh->size / 8;
+    s->noted_at = mono_now();
     atomic_store(&s->folder_dirty, true);
     atomic_store(&s->abandon, false);
 }
@@ -237,10 +238,19 @@ static void abandon_broken(struct spool *s)
 {
     struct segment *seg = s->active;
     log_emit(&log_broken, "segment=%s", seg->name);
-    if (segment_make_readable(seg) != E_OK) {
+    if (segment_make_readable(seg, s->dir_fd) != E_OK) {
         atomic_store(&seg->damaged, true);
     }
     atomic_store(&s->abandon, true);
+}
+
+/* The lines of memory that the next record will be written to: by the time it comes they are in the cache. */
+static void fetch_ahead(const struct segment *seg, const uint8_t *next)
+{
+    const uint8_t *end = seg->map + seg->size;
+    for (size_t ahead = 0; ahead < AHEAD_SIZE && next + ahead < end; ahead += CACHE_LINE) {
+        __builtin_prefetch(next + ahead, 1);
+    }
 }
 
 /* Writes the record behind the tail. E_IO etc.: it is not there. */
@@ -266,6 +276,7 @@ static enum err write_record(struct spool *s, const struct record *r, size_t len
         }
     }
     publish_record(s, seg, r, tail + record_room(length));
+    fetch_ahead(seg, at + record_room(length));
     return E_OK;
 }
 
@@ -292,7 +303,8 @@ static enum err append(struct spool *s, struct record *r, bool again)
     }
     r->sequence = s->next_sequence;
     if (!again) {
-        r->capture_ms = capture_clock_next(&s->capture, r->sensor, s->now(s->now_ctx));
+        struct wall now = r->sensor.len > 0 ? s->now(s->now_ctx) : s->now_coarse(s->now_ctx);
+        r->capture_ms = capture_clock_next(&s->capture, r->sensor, now);
     }
     for (int attempt = 0; attempt < 2; attempt++) {
         e = active_has_room(s, length) ? E_OK : spool_roll(s, length);
@@ -316,6 +328,16 @@ static void wake(struct spool *s, uint32_t sinks)
     }
 }
 
+/* An eighth of the active segment has been filled. */
+static void note_eighth(struct spool *s, const struct segment *seg)
+{
+    struct mono now = mono_now();
+    atomic_store(&s->fast, mono_ms_until(s->noted_at, now) < SPOOL_FAST_MS);
+    s->noted_at = now;
+    s->note_at += seg->size / 8;
+    spool_note(s);
+}
+
 static enum err append_and_wake(struct spool *s, struct record *r, bool again)
 {
     enum err e = append(s, r, again);
@@ -329,8 +351,7 @@ static enum err append_and_wake(struct spool *s, struct record *r, bool again)
     }
     struct segment *seg = s->active;
     if (atomic_load_explicit(&seg->tail, memory_order_relaxed) >= s->note_at) {
-        s->note_at = s->note_at < seg->size / 2 ? seg->size / 8 * SPOOL_LATE_EIGHTHS : SIZE_MAX;
-        spool_note(s);
+        note_eighth(s, seg);
     }
     return E_OK;
 }

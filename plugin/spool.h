@@ -28,9 +28,10 @@ struct spool_options {
     uint64_t max_size;     /* bytes of all segments; raised to what four of the smallest segments take */
     uint64_t segment_size; /* 0 = 16 MiB, or max_size / 4 if that is less; 64 KiB to 32 MiB, whole pages */
     enum spool_full full;
-    uint64_t sync_ms;              /* fdatasync interval, SPOOL_SYNC_ALWAYS or SPOOL_SYNC_NEVER */
-    uint8_t sinks;                 /* SINK_BIT()s that are configured: each has a cursor; others are set aside */
-    struct wall (*now)(void *ctx); /* wall clock for times of capture; NULL = wall_now */
+    uint64_t sync_ms; /* fdatasync interval, SPOOL_SYNC_ALWAYS or SPOOL_SYNC_NEVER */
+    uint8_t sinks;    /* SINK_BIT()s that are configured: each has a cursor; others are set aside */
+    struct wall (*now)(
+        void *ctx); /* wall clock for times of capture; NULL = wall_now, or the coarse one where no sensor is named */
     void *now_ctx;
 };
 
@@ -44,7 +45,8 @@ struct spool_error {
  * Broker's thread, before the loop runs. */
 MUST_CHECK enum err spool_open(const struct spool_options *o, struct spool **out, struct spool_error *error);
 
-/* Starts maintenance (sync, next segment, deletion, cursor files) on the loop. Loop thread, or before the loop runs. `wake(ctx)`
+/* Starts maintenance (sync, next segment, deletion, cursor files) on the loop. Loop thread, or before the loop runs. From then on the
+ * spool uses one descriptor of the folder on the broker's thread and another, opened here, on the loop's. `wake(ctx)`
  * is called on the loop thread when records have arrived for a cursor that had found none. The loop's first turn unblocks
  * SIGBUS on its thread (plugin/map_guard.h). */
 MUST_CHECK enum err spool_start(struct spool *s, uv_loop_t *loop, void (*wake)(void *ctx, enum sink_id), void *ctx);

@@ -26,7 +26,7 @@
 #define SPOOL_SYNC_MIN_MS 10u
 #define SPOOL_EARLY_EIGHTHS 2u /* of a segment filled, when the next is prepared ... */
 #define SPOOL_LATE_EIGHTHS 7u  /* ... and when the oldest is dropped for it */
-#define SPOOL_FAST_MS 5000u
+#define SPOOL_FAST_MS 600u     /* for an eighth: so fast that pages are populated ahead */
 #define SPOOL_JOB_SEGMENTS 32u /* that one job of the pool handles */
 #define SPOOL_DAMAGED_MAX 16u  /* files *.damaged that are kept */
 #define SPOOL_VERIFY_MS 500u   /* opening reads every record for that long; the rest is checked when it is read */
@@ -45,7 +45,6 @@ struct sync_job {
     struct cursor_save {
         struct cursor *cursor; /* NULL = nothing to write */
         uint64_t position;
-        bool create;
         enum err result;
     } saves[SINK_COUNT];
     enum err result;
@@ -59,6 +58,8 @@ struct file_job {
     int dir_fd;
     size_t count;
     struct segment *doomed[SPOOL_JOB_SEGMENTS];
+    struct segment *filling; /* to be populated from `filling_from` */
+    size_t filling_from;
     bool create; /* the next segment */
     bool populate;
     struct segment *created;
@@ -68,11 +69,12 @@ struct file_job {
 struct spool {
     /* Fixed after opening. */
     char *dir;
-    int dir_fd; /* the descriptors keep their numbers when the folder has to be made again */
+    int dir_fd; /* broker's thread; both keep their numbers when the folder has to be made again */
     int lock_fd;
     uint8_t sinks;
     size_t segment_size;
     struct wall (*now)(void *ctx);
+    struct wall (*now_coarse)(void *ctx); /* for times that are no keys */
     void *now_ctx;
     struct cursor cursors[SINK_COUNT]; /* those of `sinks` are in use */
 
@@ -81,11 +83,11 @@ struct spool {
     uint64_t next_sequence;
     uint64_t last_sequence; /* of the last record in the spool */
     uint64_t records_before[SEGMENT_SINKS];
-    size_t note_at;       /* tail from which the loop is told to prepare the next segment */
+    size_t note_at;       /* tail from which the loop is told: the next eighth of the active segment */
+    struct mono noted_at; /* when that happened last */
     struct mono retry_at; /* no attempt to make a segment before */
     enum err refusal;     /* E_OK, or why the disk refused last */
     uint32_t retry_ms;
-    struct mono rolled_at;
     struct capture_clock capture;
 
     /* Under the lock. */
@@ -106,11 +108,11 @@ struct spool {
      * the disk. */
     atomic_bool dropped_in_vain;
     atomic_bool noted;        /* the loop is to look at segments and files */
-    atomic_bool fast;         /* segments are filled within SPOOL_FAST_MS */
+    atomic_bool fast;         /* the last eighth of a segment was filled within SPOOL_FAST_MS */
     atomic_bool unsettled;    /* `dropped` is not empty */
     atomic_bool abandon;      /* the active segment cannot take more */
     atomic_bool folder_dirty; /* names changed since the folder was synced */
-    atomic_bool folder_gone;  /* cursor files have to be made again */
+    atomic_bool folder_new;   /* the folder was made again: the loop is to open it, and to make cursor files in it */
     atomic_bool running;      /* between spool_start and spool_stop */
     struct spool_stats stats;
 
@@ -120,6 +122,7 @@ struct spool {
     bool sync_all_due;            /* an earlier process left things unwritten */
     struct mono sync_at, tick_at;
     struct mono prepare_at; /* no attempt to prepare a segment before */
+    int loop_dir_fd; /* the loop's own and its pool's: they may have another table of files than the broker's thread */
     uv_loop_t *loop;
     uv_async_t async;
     uv_timer_t timer;
@@ -139,8 +142,8 @@ struct spool {
 /* Has the loop look at segments and files, if it runs. Any thread. */
 void spool_note(struct spool *s);
 /* Makes a file for a segment of at least `least` bytes; less than segment_size only if the disk has no room for more. Not yet live.
- * Any thread. */
-MUST_CHECK enum err spool_make_segment(struct spool *s, size_t least, struct segment **out);
+ * Any thread, with its own dir_fd. */
+MUST_CHECK enum err spool_make_segment(struct spool *s, int dir_fd, size_t least, struct segment **out);
 /* Makes a new active segment with room for a record of `length` bytes. On a disk that is nearly full it is smaller than
  * others. Broker's thread. */
 MUST_CHECK enum err spool_roll(struct spool *s, size_t length);
@@ -174,7 +177,7 @@ struct sink_place {
 
 /* Reads the cursor files of all sinks. Changes nothing on disk. */
 MUST_CHECK enum err spool_read_places(struct spool *s, struct sink_place places[SINK_COUNT], struct spool_error *error);
-/* Positions the cursors of the configured sinks and sets those of others aside. Takes over or closes the files. */
+/* Positions the cursors of the configured sinks and sets those of others aside. */
 void spool_settle_places(struct spool *s, struct sink_place places[SINK_COUNT]);
 
 /* --- spool_salvage.c --- */

@@ -21,7 +21,7 @@ LOG_POINT(log_prepare, "spool.prepare-failed", LOG_DEBUG, "the next segment coul
 
 static bool is_synced(const struct segment *seg)
 {
-    return seg->fd < 0 || (atomic_load(&seg->sealed) && seg->synced >= atomic_load(&seg->tail));
+    return !seg->written || (atomic_load(&seg->sealed) && seg->synced >= atomic_load(&seg->tail));
 }
 
 /* Oldest first, as they were written; what is not synced is at the young end. */
@@ -34,7 +34,7 @@ static void collect_unsynced(struct spool *s, struct sync_job *job)
     }
     for (; seg && job->count < SPOOL_JOB_SEGMENTS; seg = seg->newer) {
         size_t tail = atomic_load(&seg->tail);
-        if (seg->fd >= 0 && seg->synced < tail) {
+        if (seg->written && seg->synced < tail) {
             seg->busy++;
             job->segments[job->count] = seg;
             job->from[job->count] = seg->synced;
@@ -47,7 +47,6 @@ static void collect_unsynced(struct spool *s, struct sync_job *job)
 
 static bool collect_cursors(struct spool *s, struct sync_job *job)
 {
-    bool again = atomic_exchange(&s->folder_gone, false);
     bool any = false;
     for (unsigned k = 0; k < SINK_COUNT; k++) {
         struct cursor *c = &s->cursors[k];
@@ -57,28 +56,12 @@ static bool collect_cursors(struct spool *s, struct sync_job *job)
             continue;
         }
         uint64_t position = cursor_position(c);
-        bool create = again || c->file.fd < 0;
-        if (create || position != c->saved) {
-            *save = (struct cursor_save){c, position, create, E_OK};
+        if (position != c->saved) {
+            *save = (struct cursor_save){c, position, E_OK};
             any = true;
         }
     }
     return any;
-}
-
-static void save_cursor(struct sync_job *job, struct cursor_save *save)
-{
-    struct cursor *c = save->cursor;
-    if (save->create) {
-        struct cursor_file fresh;
-        save->result = cursor_file_create(job->dir_fd, c->sink, save->position, &fresh);
-        if (save->result == E_OK) {
-            cursor_file_close(&c->file);
-            c->file = fresh;
-        }
-    } else {
-        save->result = cursor_file_save(&c->file, c->sink, save->position, job->durable);
-    }
 }
 
 static enum err sync_one(void *ctx, const char *name)
@@ -106,8 +89,10 @@ static void run_sync(uv_work_t *work)
         job->result = err_from_errno(errno);
     }
     for (unsigned k = 0; k < SINK_COUNT; k++) {
-        if (job->saves[k].cursor) {
-            save_cursor(job, &job->saves[k]);
+        struct cursor_save *save = &job->saves[k];
+        struct cursor *c = save->cursor;
+        if (c) {
+            save->result = cursor_file_save(job->dir_fd, &c->file, c->sink, save->position, job->durable);
         }
     }
 }
@@ -136,15 +121,31 @@ static void on_synced(uv_work_t *work, int status)
         if (save->cursor && save->result == E_OK && status == 0) {
             save->cursor->saved = save->position;
         } else if (save->cursor) {
-            if (save->create) {
-                atomic_store(&s->folder_gone, true);
-            }
             log_emit(&log_cursor, "sink=%s error=%s", sink_id_name(save->cursor->sink), err_name(save->result));
         }
     }
     spool_collect(s);
     spool_reap(s);
     finish_stop(s);
+}
+
+/* Opens the folder that the broker's thread has made again in place of the one that is gone. */
+static void follow_folder(struct spool *s)
+{
+    if (!atomic_exchange(&s->folder_new, false)) {
+        return;
+    }
+    int fd = open(s->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    /* The pool may be using the number: the descriptor is exchanged behind it. */
+    if (fd < 0 || dup3(fd, s->loop_dir_fd, O_CLOEXEC) < 0) {
+        atomic_store(&s->folder_new, true); /* it is tried again */
+    }
+    if (fd >= 0) {
+        close(fd);
+    }
+    for (unsigned k = 0; k < SINK_COUNT; k++) {
+        s->cursors[k].saved = 0;
+    }
 }
 
 /* `data`: it is time to sync what was appended. `cursors`: it is time to write their places. */
@@ -155,8 +156,9 @@ static void start_sync(struct spool *s, bool data, bool cursors)
     if (job->running) {
         return;
     }
+    follow_folder(s);
     job->count = 0;
-    job->dir_fd = s->dir_fd;
+    job->dir_fd = s->loop_dir_fd;
     job->durable = data && sync_ms != SPOOL_SYNC_NEVER;
     job->sync_folder = job->durable && atomic_exchange(&s->folder_dirty, false);
     job->sync_all = job->durable && s->sync_all_due;
@@ -177,13 +179,17 @@ static void start_sync(struct spool *s, bool data, bool cursors)
 static void run_files(uv_work_t *work)
 {
     struct file_job *job = work->data;
+    if (job->filling) {
+        segment_populate(job->filling, job->filling_from);
+    }
     for (size_t i = 0; i < job->count; i++) {
         spool_delete_file(job->dir_fd, job->doomed[i]);
     }
     if (job->create) {
-        job->create_result = spool_make_segment(job->spool, SPOOL_SEGMENT_MIN, &job->created);
+        job->create_result = spool_make_segment(job->spool, job->dir_fd, SPOOL_SEGMENT_MIN, &job->created);
         if (job->create_result == E_OK && job->populate) {
-            segment_populate(job->created);
+            segment_populate(job->created, 0);
+            job->created->populated = true;
         }
     }
 }
@@ -202,7 +208,7 @@ static void keep_spare(struct spool *s, struct segment *created)
     }
     uv_mutex_unlock(&s->lock);
     if (!keep) {
-        unlinkat(s->dir_fd, created->name, 0);
+        unlinkat(s->loop_dir_fd, created->name, 0);
         segment_destroy(created);
     }
 }
@@ -259,6 +265,10 @@ static void on_files(uv_work_t *work, int status)
     for (size_t i = 0; i < job->count; i++) {
         job->doomed[i]->busy--;
     }
+    if (job->filling) {
+        job->filling->busy--;
+        job->filling = NULL;
+    }
     if (job->created) {
         atomic_store(&s->dropped_in_vain, false);
         keep_spare(s, job->created);
@@ -276,6 +286,23 @@ static void on_files(uv_work_t *work, int status)
     finish_stop(s);
 }
 
+/* The segment that is appended to, held, if its pages still come one by one; and from where on it is to be populated. */
+static struct segment *take_unpopulated(struct spool *s, size_t *from)
+{
+    uv_mutex_lock(&s->lock);
+    struct segment *seg = s->newest;
+    if (seg && (!seg->written || seg->populated)) {
+        seg = NULL;
+    }
+    uv_mutex_unlock(&s->lock);
+    if (seg) {
+        seg->populated = true;
+        seg->busy++;
+        *from = atomic_load(&seg->tail);
+    }
+    return seg;
+}
+
 static void start_files(struct spool *s)
 {
     struct file_job *job = &s->files;
@@ -289,7 +316,8 @@ static void start_files(struct spool *s)
     job->create_result = E_CANCELLED;
     job->create = spare_is_due(s);
     job->populate = atomic_load(&s->fast);
-    job->dir_fd = s->dir_fd;
+    job->filling = job->populate ? take_unpopulated(s, &job->filling_from) : NULL;
+    job->dir_fd = s->loop_dir_fd;
     for (struct segment *seg = s->removed; seg; seg = seg->next) {
         if (atomic_load(&seg->unlinked)) {
             continue;
@@ -301,7 +329,7 @@ static void start_files(struct spool *s)
         seg->busy++;
         job->doomed[job->count++] = seg;
     }
-    if (job->count > 0 || job->create) {
+    if (job->count > 0 || job->create || job->filling) {
         job->running = uv_queue_work(s->loop, &job->work, run_files, on_files) == 0;
     }
 }
@@ -333,10 +361,15 @@ static void on_async(uv_async_t *async)
 /* Somebody has deleted the file that is appended to: what goes there now would not be found after a crash. */
 static void check_active(struct spool *s)
 {
-    struct stat st;
     uv_mutex_lock(&s->lock);
     struct segment *seg = s->newest;
-    bool gone = seg && seg->fd >= 0 && fstat(seg->fd, &st) == 0 && st.st_nlink == 0;
+    bool ours = seg && seg->written;
+    uv_mutex_unlock(&s->lock);
+    if (!ours || faccessat(s->loop_dir_fd, seg->name, F_OK, AT_SYMLINK_NOFOLLOW) == 0 || errno != ENOENT) {
+        return;
+    }
+    uv_mutex_lock(&s->lock);
+    bool gone = seg == s->newest; /* otherwise it may have been deleted by us */
     uv_mutex_unlock(&s->lock);
     if (gone && !atomic_exchange(&s->abandon, true)) {
         log_emit(&log_gone, "segment=%s", seg->name);
@@ -404,7 +437,12 @@ enum err spool_start(struct spool *s, uv_loop_t *loop, void (*wake)(void *ctx, e
     s->sync.spool = s;
     s->files.work.data = &s->files;
     s->files.spool = s;
+    s->loop_dir_fd = open(s->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (s->loop_dir_fd < 0) {
+        return err_from_errno(errno);
+    }
     if (uv_async_init(loop, &s->async, on_async) != 0) {
+        close(s->loop_dir_fd);
         return E_IO;
     }
     uv_timer_init(loop, &s->timer);
@@ -423,6 +461,8 @@ static void finish_stop(struct spool *s)
 {
     if (s->stopping && s->open_handles == 0 && !s->sync.running && !s->files.running) {
         s->stopping = false;
+        close(s->loop_dir_fd);
+        s->loop_dir_fd = -1;
         s->on_stopped(s->stopped_ctx);
     }
 }

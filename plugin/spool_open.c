@@ -95,14 +95,13 @@ enum err spool_attach(struct spool *s, struct spool_error *error)
     if (e != E_OK) {
         return e;
     }
-    /* Other threads use the numbers: the descriptors are exchanged behind them. */
     if (dup3(dir_fd, s->dir_fd, O_CLOEXEC) < 0 || dup3(lock_fd, s->lock_fd, O_CLOEXEC) < 0) {
         e = err_from_errno(errno);
     }
     close(dir_fd);
     close(lock_fd);
     if (e == E_OK) {
-        atomic_store(&s->folder_gone, true);
+        atomic_store(&s->folder_new, true);
         log_emit(&log_new_folder, "dir=%s", s->dir);
     }
     return e;
@@ -114,6 +113,12 @@ static struct wall default_now(void *ctx)
 {
     (void)ctx;
     return wall_now();
+}
+
+static struct wall default_now_coarse(void *ctx)
+{
+    (void)ctx;
+    return wall_now_coarse();
 }
 
 /* Brings sizes into an order in which the spool can work: whole pages, at least SPOOL_SEGMENTS_MIN segments. */
@@ -136,11 +141,9 @@ static enum err create(const struct spool_options *o, struct spool **out)
     }
     s->dir_fd = -1;
     s->lock_fd = -1;
+    s->loop_dir_fd = -1;
     s->removed_end = &s->removed;
     s->retry_ms = SPOOL_RETRY_MS;
-    for (unsigned k = 0; k < SINK_COUNT; k++) {
-        s->cursors[k].file.fd = -1;
-    }
     s->dir = strdup(o->dir);
     if (!s->dir || uv_mutex_init(&s->lock) != 0) {
         free(s->dir);
@@ -149,6 +152,7 @@ static enum err create(const struct spool_options *o, struct spool **out)
     }
     s->sinks = o->sinks & (SINK_BIT(SINK_COUNT) - 1);
     s->now = o->now ? o->now : default_now;
+    s->now_coarse = o->now ? o->now : default_now_coarse;
     s->now_ctx = o->now_ctx;
     set_sizes(s, o);
     *out = s;
@@ -239,11 +243,8 @@ enum err spool_open(const struct spool_options *o, struct spool **out, struct sp
 static enum err save_cursor(struct spool *s, struct cursor *c, bool durable)
 {
     uint64_t position = cursor_position(c);
-    if (atomic_load(&s->folder_gone) || c->file.fd < 0) {
-        cursor_file_close(&c->file);
-        return cursor_file_create(s->dir_fd, c->sink, position, &c->file);
-    }
-    return position == c->saved ? E_OK : cursor_file_save(&c->file, c->sink, position, durable);
+    bool there = position == c->saved && !atomic_load(&s->folder_new);
+    return there ? E_OK : cursor_file_save(s->dir_fd, &c->file, c->sink, position, durable);
 }
 
 /* Writes what an orderly end writes; tells what failed. */
@@ -252,8 +253,9 @@ static void flush(struct spool *s)
     bool durable = atomic_load(&s->sync_ms) != SPOOL_SYNC_NEVER;
     enum err e = E_OK;
     for (struct segment *seg = s->oldest; durable && seg; seg = seg->newer) {
-        if (seg->fd >= 0 && fdatasync(seg->fd) != 0) {
-            e = err_from_errno(errno);
+        if (seg->written) {
+            enum err synced = segment_sync(seg, 0, atomic_load(&seg->tail));
+            e = synced != E_OK ? synced : e;
         }
     }
     for (unsigned k = 0; k < SINK_COUNT; k++) {

@@ -31,8 +31,8 @@ enum err spool_read_places(struct spool *s, struct sink_place places[SINK_COUNT]
     for (unsigned k = 0; k < SINK_COUNT; k++) {
         struct sink_place *p = &places[k];
         enum sink_id sink = (enum sink_id)k;
-        *p = (struct sink_place){.file = {.fd = -1}};
-        enum err e = cursor_file_open(s->dir_fd, sink, &p->file, &p->position);
+        *p = (struct sink_place){0};
+        enum err e = cursor_file_read(s->dir_fd, sink, &p->file, &p->position);
         if (e == E_OK) {
             p->state = PLACE_KNOWN;
         } else if (e == E_CORRUPT) {
@@ -103,17 +103,12 @@ static void place_cursor(struct spool *s, struct cursor *c, struct sink_place *p
     c->segment = segment_of(s, p->position);
     c->saved = p->position;
     c->file = p->file;
-    p->file.fd = -1;
     metric_set(&c->in, p->waiting);
     metric_set(&c->dropped, p->lost);
-    if (c->file.fd < 0) {
-        enum err e = cursor_file_create(s->dir_fd, c->sink, p->position, &c->file);
-        if (e != E_OK) {
-            /* A full disk: housekeeping tries again. */
-            c->file.fd = -1;
-        }
+    if (c->file.generation == 0 && cursor_file_create(s->dir_fd, c->sink, p->position, &c->file) != E_OK) {
+        c->saved = 0; /* a full disk: housekeeping tries again */
     }
-    if (p->state == PLACE_RETURNED && c->file.fd >= 0) {
+    if (p->state == PLACE_RETURNED && c->file.generation > 0) {
         char unused[CURSOR_NAME_SIZE];
         cursor_file_name(c->sink, UNUSED, unused);
         unlinkat(s->dir_fd, unused, 0);
@@ -131,6 +126,5 @@ void spool_settle_places(struct spool *s, struct sink_place places[SINK_COUNT])
                      (unsigned long long)p->waiting);
             rename_cursor(s, (enum sink_id)k, UNUSED);
         }
-        cursor_file_close(&p->file);
     }
 }

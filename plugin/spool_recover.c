@@ -370,13 +370,13 @@ static enum err resume_newest(struct spool *s)
     }
     if (segment_broken(seg)) {
         segment_unmap(seg);
-        segment_close_fd(seg);
         return E_IO;
     }
     seg->synced = 0;
     atomic_store(&seg->sealed, false);
     s->active = seg;
-    s->note_at = seg->size / 8 * SPOOL_EARLY_EIGHTHS;
+    s->note_at = tail + seg->size / 8;
+    s->noted_at = mono_now();
     return E_OK;
 }
 
@@ -414,13 +414,6 @@ static enum err load_clean(struct spool *s, struct sink_place *places, struct sp
     return e;
 }
 
-static void close_places(struct sink_place *places)
-{
-    for (unsigned k = 0; k < SINK_COUNT; k++) {
-        cursor_file_close(&places[k].file);
-    }
-}
-
 enum err spool_recover(struct spool *s, struct spool_error *error)
 {
     struct sink_place places[SINK_COUNT];
@@ -431,7 +424,6 @@ enum err spool_recover(struct spool *s, struct spool_error *error)
         e = examine_all(&r, error);
     }
     if (e != E_OK) {
-        close_places(places);
         return e;
     }
     s->last_sequence = r.last_sequence;
@@ -447,8 +439,6 @@ enum err spool_recover(struct spool *s, struct spool_error *error)
     e = begin_appending(s, error);
     if (e == E_OK) {
         spool_settle_places(s, places);
-    } else {
-        close_places(places);
     }
     return e;
 }

@@ -161,8 +161,8 @@ enum err spool_salvage(int dir_fd, const struct segment *damaged, const struct s
     copy_records(segment_image(damaged), h, fresh, &records);
     if (segment_broken(fresh)) {
         e = E_IO;
-    } else if (records > 0 && fsync(fresh->fd) != 0) {
-        e = err_from_errno(errno);
+    } else if (records > 0) {
+        e = segment_sync(fresh, 0, size);
     }
     segment_destroy(fresh);
     if (e != E_OK || records == 0) {

@@ -152,9 +152,8 @@ static bool is_synced(const struct spool *s, const struct segment *seg)
 /* Lets go of what readers and syncing need. */
 static void relax(struct spool *s, struct segment *seg)
 {
-    if (atomic_load(&seg->sealed) && !held(seg) && (seg->removed || seg->fd < 0 || is_synced(s, seg))) {
+    if (atomic_load(&seg->sealed) && !held(seg) && (seg->removed || !seg->written || is_synced(s, seg))) {
         segment_unmap(seg);
-        segment_close_fd(seg);
     }
 }
 
@@ -202,7 +201,8 @@ static bool remove_if_passed(struct spool *s, struct segment *seg)
 enum err spool_enter(struct spool *s, struct segment *seg)
 {
     if (!seg->map) {
-        enum err e = segment_map(seg, s->dir_fd, false);
+        /* Before spool_start there is one thread only. */
+        enum err e = segment_map(seg, s->loop_dir_fd >= 0 ? s->loop_dir_fd : s->dir_fd, false);
         if (e != E_OK) {
             return e;
         }

@@ -14,11 +14,21 @@ struct mono mono_now(void)
     return (struct mono){(uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec};
 }
 
-struct wall wall_now(void)
+static struct wall read_wall(clockid_t clock)
 {
     struct timespec t;
-    clock_gettime(CLOCK_REALTIME, &t);
+    clock_gettime(clock, &t);
     return (struct wall){(int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000};
+}
+
+struct wall wall_now(void)
+{
+    return read_wall(CLOCK_REALTIME);
+}
+
+struct wall wall_now_coarse(void)
+{
+    return read_wall(CLOCK_REALTIME_COARSE);
 }
 
 /* Years are counted from March here, so that the leap day is the last of its year; an era is the 400 years (146097 days)

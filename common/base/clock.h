@@ -20,6 +20,8 @@ struct wall {
 
 struct mono mono_now(void);
 struct wall wall_now(void);
+/* The same as of the kernel's last tick: up to 10 ms late, at a fifth of the price. */
+struct wall wall_now_coarse(void);
 
 static inline struct mono mono_add_ms(struct mono t, uint64_t ms)
 {

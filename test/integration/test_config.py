@@ -1,6 +1,7 @@
 """Configuration: mistakes stop the broker with one clear line, an unreachable cloud does not; SIGHUP; conditions of the host."""
 
 import os
+import pathlib
 import re
 import stat
 import subprocess
@@ -214,6 +215,28 @@ def test_key_not_readable_for_the_user(broker, pki, tmp_path):
                start=False)
     code, log = b.start_refused()
     assert code != 0 and "hidden.key" in log
+
+
+def test_plugin_keeps_nothing_of_the_broker_open(broker, gate, client_id, tmp_path):
+    """The plugin's threads have descriptors of their own: none of the broker's sockets and files stays open in them."""
+    log = tmp_path / "broker.log"
+    g = gate()
+    b = broker(options=[*g.plugin_options(client_id), "topic # out 1", "store #"], conf=f"log_dest file {log}")
+    g.wait_connected()
+    client = b.client("stays")
+    b.publish("a", b"1")
+    g.wait_messages(1)
+    tasks = {t.name: (t / "comm").read_text().strip() for t in pathlib.Path(f"/proc/{b.process.pid}/task").iterdir()}
+    ours = [t for t, name in tasks.items() if name == "mosquitto-aws"]
+    theirs = b.process.files()
+    assert ours and any(link == str(log) for link in theirs.values())
+    if "thread" in b.sanitizer.kinds:
+        return
+    for task in ours:
+        mine = b.process.files(task)
+        both = {link for fd, link in theirs.items() if fd > 2} & {link for fd, link in mine.items() if fd > 2}
+        assert {link for link in both if not link.startswith(("anon_inode:", "pipe:"))} == {str(tmp_path / "spool")}
+    client.close()
 
 
 def test_threads_and_files_do_not_grow(broker, gate, client_id):

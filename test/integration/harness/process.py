@@ -1,5 +1,6 @@
 """Programs under test: start, watch, end. Nothing here ends a process that it did not start."""
 
+import contextlib
 import os
 import pathlib
 import random
@@ -152,8 +153,18 @@ class Process:
         """A line of /proc/PID/status (VmRSS, RssAnon, VmHWM ...) in KiB."""
         return int(re.search(rf"^{field}:\s+(\d+)", pathlib.Path(f"/proc/{self.pid}/status").read_text(), re.M)[1])
 
+    def files(self, task=None):
+        """Descriptors of a thread (the main one) and what they lead to: the plugin's threads have a table of their own."""
+        found = {}
+        for fd in pathlib.Path(f"/proc/{self.pid}/task/{task or self.pid}/fd").iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                found[int(fd.name)] = os.readlink(fd)
+        return found
+
     def open_files(self):
-        return len(os.listdir(f"/proc/{self.pid}/fd"))
+        """Number of descriptors in all threads."""
+        tasks = [t.name for t in pathlib.Path(f"/proc/{self.pid}/task").iterdir()]
+        return len(set().union(*[self.files(t).items() for t in tasks]))
 
     def threads(self):
         """Names of the process's threads."""

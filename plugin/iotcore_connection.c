@@ -27,7 +27,6 @@ enum {
     STABLE_MS = 30000,
     EARLY_MS = 10000, /* an end by the server within this after CONNACK is "soon" */
     EARLY_ENDS = 3,
-    REST_MS = 1,
     PACKET_MAX = 256 * 1024,
     ESCAPED_SIZE = 400,
 };
@@ -48,7 +47,6 @@ static struct mono deadline(const struct iotcore_connection *c, struct mono now)
         at = mono_min(at, c->retry_at);
     } else if (c->state == IOTCORE_OPEN) {
         at = mono_min(at, c->stable_at);
-        at = mono_min(at, c->rest_until);
         at = mono_min(at, downlink_deadline(c->shared->downlink, c->index));
     }
     return at;
@@ -198,8 +196,6 @@ static void on_connected(void *ctx, const struct mqtt_connack *connack)
     c->stable_at = mono_add_ms(now, STABLE_MS);
     log_emit(&log_connected, "connection=%u client_id=%s security=\"%s\" session=%s", c->index + 1, c->client_id,
              mqtt_client_security(c->client), connack->session_present ? "resumed" : "new");
-    c->rest_until = MONO_NEVER;
-    c->rested = false;
     flow_opened(&c->flow, connack, now);
     change(c, IOTCORE_OPEN);
     downlink_opened(c->shared->downlink, c->index, c->client, now);
@@ -234,7 +230,6 @@ static void on_writable(void *ctx)
 {
     struct iotcore_connection *c = ctx;
     flow_unblocked(&c->flow);
-    c->rested = false;
     c->shared->on_pump(c->shared->ctx);
 }
 
@@ -295,38 +290,21 @@ static void enter_connecting(struct iotcore_connection *c, struct mono now)
     change(c, IOTCORE_CONNECTING);
 }
 
-/* With a full window there is nothing to do but to read acknowledgements. Taken one by one as they trickle in, each costs a turn
- * of the loop and lets one more message go; a moment later there are many, for the price of one. */
-static void rest(struct iotcore_connection *c, struct mono now)
-{
-    if (c->flow.blocked && c->state == IOTCORE_OPEN && !c->closing && !c->rested) {
-        c->rested = true;
-        mqtt_client_pause_reading(c->client, true);
-        c->rest_until = mono_add_ms(now, REST_MS);
-    }
-}
-
-static void end_rest(struct iotcore_connection *c)
-{
-    c->rest_until = MONO_NEVER;
-    mqtt_client_pause_reading(c->client, false);
-}
-
 static void on_timer(uv_timer_t *timer)
 {
     struct iotcore_connection *c = timer->data;
     struct mono now = connection_now(c);
     c->timer_at = MONO_NEVER;
-    if (flow_service(&c->flow, now) == E_TIMEOUT) {
+    enum err err = flow_service(&c->flow, c->client ? mqtt_client_heard(c->client) : now, now);
+    if (err == E_TIMEOUT) {
         log_emit(&log_slow, "connection=%u publishes_per_second=%.1f", c->index + 1, c->flow.pace.rate);
-        connection_renew(c, "no PUBACK in time");
+    }
+    if (err != E_OK) {
+        connection_renew(c, err == E_TIMEOUT ? "no PUBACK in time" : "no sign of life from the server");
     }
     if (c->state == IOTCORE_WAITING && mono_reached(now, c->retry_at)) {
         enter_connecting(c, now);
     } else if (c->state == IOTCORE_OPEN) {
-        if (mono_reached(now, c->rest_until)) {
-            end_rest(c);
-        }
         if (mono_reached(now, c->stable_at)) {
             c->stable_at = MONO_NEVER;
             c->early_ends = 0;
@@ -344,12 +322,8 @@ static void on_timer(uv_timer_t *timer)
 void connection_init(struct iotcore_connection *c, struct iotcore_shared *shared, unsigned index)
 {
     const struct plugin_options *o = shared->start;
-    *c = (struct iotcore_connection){.shared = shared,
-                                     .index = index,
-                                     .timer_at = MONO_NEVER,
-                                     .rest_until = MONO_NEVER,
-                                     .retry_at = MONO_NEVER,
-                                     .stable_at = MONO_NEVER};
+    *c = (struct iotcore_connection){
+        .shared = shared, .index = index, .timer_at = MONO_NEVER, .retry_at = MONO_NEVER, .stable_at = MONO_NEVER};
     char suffix[16] = "";
     if (o->iot_connections > 1) {
         snprintf(suffix, sizeof(suffix), "-%u", index + 1);
@@ -374,7 +348,6 @@ void connection_start(struct iotcore_connection *c)
 void connection_pump(struct iotcore_connection *c, struct mono now)
 {
     flow_send(&c->flow, now);
-    rest(c, now);
     arm(c, now);
 }
 

@@ -42,12 +42,10 @@ struct iotcore_connection {
     struct mono timer_at; /* MONO_NEVER: not running */
     struct mono retry_at;
     struct mono opened_at;
-    struct mono rest_until;   /* the window is full: acknowledgements are not read before; MONO_NEVER = they are */
     struct mono stable_at;    /* open: when it counts as stable, MONO_NEVER = it does */
     struct backoff backoff;   /* between attempts */
     struct backoff takeovers; /* after another client has taken our id */
     unsigned early_ends;      /* connections in a row that the server ended soon after accepting them */
-    bool rested;              /* once for each time that the window was full */
     bool stopping;
     bool closing; /* mqtt_client_close was called */
 };

@@ -191,6 +191,13 @@ static const char *publish_refusal(enum err err)
     }
 }
 
+/* From now on the first of `sent` is the first. */
+static void set_oldest(struct iotcore_flow *f, struct mono now)
+{
+    f->oldest_since = now;
+    f->probed = false;
+}
+
 static void note_sent(struct iotcore_flow *f, struct delivery *d, struct mono now)
 {
     d->sent++;
@@ -199,7 +206,7 @@ static void note_sent(struct iotcore_flow *f, struct delivery *d, struct mono no
         return;
     }
     if (!f->sent.first) {
-        f->oldest_since = now;
+        set_oldest(f, now);
     }
     put_last(&f->sent, d);
 }
@@ -295,7 +302,7 @@ void flow_lost(struct iotcore_flow *f, enum flow_loss why, struct mono now)
 static void take_sent(struct iotcore_flow *f, struct delivery *d, struct mono now)
 {
     if (f->sent.first == d) {
-        f->oldest_since = now;
+        set_oldest(f, now);
     }
     take_out(&f->sent, d);
     if (!f->sent.first) {
@@ -376,14 +383,34 @@ static void wake_delayed(struct iotcore_flow *f, struct mono now)
     }
 }
 
-enum err flow_service(struct iotcore_flow *f, struct mono now)
+static struct mono probe_at(const struct iotcore_flow *f)
+{
+    return mono_add_ms(f->oldest_since, IOTCORE_PROBE_MS);
+}
+
+static struct mono puback_at(const struct iotcore_flow *f)
+{
+    return mono_add_ms(f->oldest_since, IOTCORE_PUBACK_TIMEOUT_MS);
+}
+
+enum err flow_service(struct iotcore_flow *f, struct mono heard, struct mono now)
 {
     retry_doomed(f, now);
     wake_delayed(f, now);
-    if (f->sent.first && mono_reached(now, mono_add_ms(f->oldest_since, IOTCORE_PUBACK_TIMEOUT_MS))) {
-        iotcore_pace_slow(&f->pace, now);
-        f->oldest_since = now;
-        return E_TIMEOUT;
+    if (!f->sent.first) {
+        return E_OK;
+    }
+    if (mono_reached(now, puback_at(f))) {
+        bool alive = heard.ns > f->oldest_since.ns;
+        set_oldest(f, now);
+        if (alive) {
+            iotcore_pace_slow(&f->pace, now);
+        }
+        return alive ? E_TIMEOUT : E_RESET;
+    }
+    if (!f->probed && mono_reached(now, probe_at(f))) {
+        f->probed = true;
+        f->ops->probe(f->ctx);
     }
     return E_OK;
 }
@@ -395,7 +422,7 @@ struct mono flow_deadline(const struct iotcore_flow *f, struct mono now)
         at = mono_min(at, d->not_before);
     }
     if (f->sent.first) {
-        at = mono_min(at, mono_add_ms(f->oldest_since, IOTCORE_PUBACK_TIMEOUT_MS));
+        at = mono_min(at, f->probed ? puback_at(f) : probe_at(f));
     }
     if (may_send(f)) {
         size_t size = f->waiting.first ? f->waiting.first->record.payload.len : 0;

@@ -20,6 +20,9 @@
 /* A publish that is the oldest unacknowledged one for so long is taken as lost. Counted from when it became the oldest, so that a
  * slow link is not taken for a loss. */
 #define IOTCORE_PUBACK_TIMEOUT_MS 10000u
+/* Before that, the server is asked for a sign of life: with one the message was too much for it, without one the link is dead, which
+ * says nothing about the rate. */
+#define IOTCORE_PROBE_MS 5000u
 
 /* A record on its way. */
 struct delivery {
@@ -46,6 +49,8 @@ struct iotcore_flow_ops {
     void (*confirm)(void *ctx, struct delivery *d);
     /* rejected_put; the flow confirms after E_OK. */
     enum err (*set_aside)(void *ctx, const struct delivery *d, const char *reason);
+    /* Asks the server for a sign of life. */
+    void (*probe)(void *ctx);
 };
 
 struct iotcore_flow {
@@ -58,6 +63,7 @@ struct iotcore_flow {
     struct delivery_list delayed; /* refused, to be tried again later */
     struct delivery_list doomed;  /* to be set aside, when the disk takes it */
     struct mono oldest_since;     /* when the first of `sent` became the first */
+    bool probed;                  /* since then */
     struct mono doomed_retry;
     struct mono hold_until;   /* nothing is sent before: the server has said "too much", or memory is short */
     uint32_t holds;           /* how often in a row */
@@ -101,9 +107,9 @@ void flow_unblocked(struct iotcore_flow *f);
 enum flow_answer { FLOW_OK, FLOW_RETRY, FLOW_SLOW_DOWN, FLOW_SET_ASIDE };
 enum flow_answer flow_published(struct iotcore_flow *f, uint64_t token, uint8_t reason, struct mono now);
 
-/* Does what is due. E_TIMEOUT: the oldest publish has had no PUBACK in time; the flow has slowed down, the connection must be
- * replaced. */
-MUST_CHECK enum err flow_service(struct iotcore_flow *f, struct mono now);
+/* Does what is due. `heard`: when the server was last heard. The oldest publish has had no PUBACK in time, and the connection must be
+ * replaced: E_TIMEOUT, the server is alive, so the flow has slowed down; E_RESET, nothing was heard since the probe. */
+MUST_CHECK enum err flow_service(struct iotcore_flow *f, struct mono heard, struct mono now);
 /* When flow_service or flow_send has something to do; MONO_NEVER: nothing but events. */
 struct mono flow_deadline(const struct iotcore_flow *f, struct mono now);
 

@@ -1,3 +1,4 @@
+#include "net/turn.h"
 #include "plugin/iotcore_connection.h"
 #include "plugin/iotcore_identity.h"
 #include "plugin/iotcore_limits.h"
@@ -19,6 +20,7 @@ enum {
     LATENCY_WEIGHT = 16,
     SPARE_MAX = 1024,
     ESCAPED_SIZE = 400,
+    BUSY_PER_MS = 16, /* messages sent and acknowledged, from which on they are handled in batches */
 };
 
 enum notified { NOTIFIED_NOTHING, NOTIFIED_DOWN, NOTIFIED_UP };
@@ -35,6 +37,10 @@ struct sink_iotcore {
     bool window_full; /* cursor_next said E_FULL */
     bool pumping;
     int work_left; /* of this turn */
+    struct turn *turn;
+    uint64_t busy_ms;    /* the loop's millisecond ... */
+    uint64_t busy_count; /* ... in which so many messages were sent or acknowledged ... */
+    uint64_t busy_rate;  /* ... and how many in each before */
     bool paused;
     unsigned wanting;  /* a connection that wanted records, looked at first */
     uv_timer_t timer;  /* pump again soon */
@@ -116,6 +122,22 @@ static void on_change(void *ctx)
     notify(s);
 }
 
+/* A message was sent or acknowledged. Many in a millisecond: the loop naps between its turns, so that each of them takes a batch from
+ * the spool, makes large TLS records and reads many acknowledgements. */
+static void note_traffic(struct sink_iotcore *s)
+{
+    uint64_t now = uv_now(s->host->loop);
+    if (now != s->busy_ms) {
+        s->busy_rate = s->busy_count / (now - s->busy_ms);
+        s->busy_count = 0;
+        s->busy_ms = now;
+    }
+    s->busy_count++;
+    if (s->busy_count >= BUSY_PER_MS || s->busy_rate >= BUSY_PER_MS) {
+        turn_nap(s->turn);
+    }
+}
+
 /* --- records --- */
 
 static struct delivery *new_delivery(struct sink_iotcore *s)
@@ -164,6 +186,7 @@ static enum err flow_publish(void *ctx, const struct mqtt_publish *p, uint64_t t
     if (err == E_OK) {
         const struct delivery *d = (const struct delivery *)(uintptr_t)token;
         struct sink_stats *stats = sink_of(c)->host->stats;
+        note_traffic(sink_of(c));
         metric_add(&stats->sent, 1);
         metric_add(&stats->retried, d->sent > 0);
         downlink_sent(c->shared->downlink, c->index, p->topic, p->payload, connection_now(c));
@@ -175,6 +198,7 @@ static void flow_confirm(void *ctx, struct delivery *d)
 {
     struct sink_iotcore *s = sink_of(ctx);
     if (!d->reason) {
+        note_traffic(s);
         metric_add(&s->host->stats->confirmed, 1);
         note_latency(s, &d->record);
     }
@@ -202,10 +226,19 @@ static enum err flow_set_aside(void *ctx, const struct delivery *d, const char *
     return E_OK;
 }
 
+static void flow_probe(void *ctx)
+{
+    struct iotcore_connection *c = ctx;
+    if (c->client) {
+        mqtt_client_probe(c->client);
+    }
+}
+
 static const struct iotcore_flow_ops flow_ops = {
     .publish = flow_publish,
     .confirm = flow_confirm,
     .set_aside = flow_set_aside,
+    .probe = flow_probe,
 };
 
 /* A topic always uses the same connection, so that its order is kept. */
@@ -354,6 +387,9 @@ static void free_sink(struct sink_iotcore *s)
         s->spare = d->next;
         free(d);
     }
+    if (s->turn) {
+        turn_put(s->turn);
+    }
     tls_unref(s->shared.tls);
     plugin_options_unref(s->shared.options);
     plugin_options_unref(s->shared.start);
@@ -464,7 +500,8 @@ static enum err create(const struct sink_host *host, const struct plugin_options
         .ctx = s,
     };
     s->identity = iotcore_identity_hash(o);
-    enum err err = s->connections ? iotcore_tls_create(o, o->iot_endpoint.port, &s->shared.tls, error) : E_NOMEM;
+    enum err err = s->connections ? turn_get(host->loop, &s->turn) : E_NOMEM;
+    err = err == E_OK ? iotcore_tls_create(o, o->iot_endpoint.port, &s->shared.tls, error) : err;
     if (err == E_OK) {
         err = downlink_create(host, o, &downlink_events, s, &s->shared.downlink, error);
     }

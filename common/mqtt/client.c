@@ -279,21 +279,24 @@ enum err mqtt_client_ack(struct mqtt_client *c, uint16_t packet_id, uint8_t reas
     return out ? mqtt_session_ack(&c->session, now_of(c), out, packet_id, reason) : E_AGAIN;
 }
 
+void mqtt_client_probe(struct mqtt_client *c)
+{
+    struct buffer *out = output(c);
+    if (out) {
+        mqtt_session_probe(&c->session, now_of(c), out);
+        stream_commit(c->stream);
+        arm(c);
+    }
+}
+
+struct mono mqtt_client_heard(const struct mqtt_client *c)
+{
+    return c->session.last_in;
+}
+
 const char *mqtt_client_security(const struct mqtt_client *c)
 {
     return c->stream ? stream_security(c->stream) : "closed";
-}
-
-void mqtt_client_pause_reading(struct mqtt_client *c, bool paused)
-{
-    if (c->closing) {
-        return;
-    }
-    if (paused) {
-        stream_pause_reading(c->stream);
-    } else {
-        stream_resume_reading(c->stream);
-    }
 }
 
 void mqtt_client_close(struct mqtt_client *c, bool graceful)

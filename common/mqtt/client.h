@@ -57,12 +57,13 @@ MUST_CHECK enum err mqtt_client_unsubscribe(struct mqtt_client *c, const struct 
 /* Acknowledges a QoS 1 message. reason: 0, or a v5 code >= 0x80 (as success in 3.1.1). */
 MUST_CHECK enum err mqtt_client_ack(struct mqtt_client *c, uint16_t packet_id, uint8_t reason);
 
+/* Sends a PINGREQ, as mqtt_session_probe. */
+void mqtt_client_probe(struct mqtt_client *c);
+/* When the server was last heard: any packet of it. */
+struct mono mqtt_client_heard(const struct mqtt_client *c);
+
 /* Of the open connection, for logs: TLS version and cipher, or "plain". */
 const char *mqtt_client_security(const struct mqtt_client *c);
-
-/* Leaves what the server sends in the kernel for a while, so that many small packets are taken in one turn of the loop. For
- * milliseconds: meanwhile nothing is handled, PINGRESP included. */
-void mqtt_client_pause_reading(struct mqtt_client *c, bool paused);
 
 /* DISCONNECT and close, or (graceful false) drop the connection so that the server sends the will. on_end follows, after
  * this returned; no other call does. */

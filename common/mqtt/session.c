@@ -279,6 +279,15 @@ struct mono mqtt_session_deadline(const struct mqtt_session *s)
     return mono_add_ms(mono_min(s->last_in, s->last_out), ping_interval_ms(s));
 }
 
+void mqtt_session_probe(struct mqtt_session *s, struct mono now, struct buffer *out)
+{
+    if (s->state == MQTT_SESSION_OPEN && s->ping_sent.ns == MONO_NEVER.ns &&
+        mqtt_encode_ping(out, MQTT_PINGREQ) == E_OK) {
+        s->ping_sent = now;
+        s->last_out = now;
+    }
+}
+
 enum err mqtt_session_service(struct mqtt_session *s, struct mono now, struct buffer *out)
 {
     if (!mono_reached(now, mqtt_session_deadline(s))) {

@@ -129,6 +129,10 @@ MUST_CHECK enum err mqtt_session_ack(struct mqtt_session *s, struct mono now, st
 /* DISCONNECT; the session is over. */
 void mqtt_session_disconnect(struct mqtt_session *s, struct buffer *out);
 
+/* Sends a PINGREQ although it is not time, to see whether the server is there; the time for its answer runs. Nothing if one is under way or
+ * there is no room. */
+void mqtt_session_probe(struct mqtt_session *s, struct mono now, struct buffer *out);
+
 /* When mqtt_session_service wants to be called; MONO_NEVER: no need. */
 struct mono mqtt_session_deadline(const struct mqtt_session *s);
 /* Sends PINGREQ when it is time. E_TIMEOUT: no CONNACK or PINGRESP came; the connection is over. */

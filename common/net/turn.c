@@ -2,6 +2,7 @@
 
 #include <pthread.h>
 #include <stdlib.h>
+#include <time.h>
 
 #define PASSES_MAX 8           /* over the list, before the loop gets to poll again */
 #define SPARES_MAX 8           /* buffers kept for lending */
@@ -13,6 +14,7 @@ struct turn {
     uv_prepare_t before_poll;
     uv_check_t after_poll;
     uv_idle_t not_done; /* active while the list is not empty: the loop must not sleep */
+    bool nap;           /* before polling */
     unsigned refs;
     unsigned handles; /* not yet closed */
 
@@ -84,7 +86,13 @@ static void run_items(struct turn *t)
 
 static void on_before_poll(uv_prepare_t *handle)
 {
-    run_items(handle->data);
+    struct turn *t = handle->data;
+    run_items(t);
+    if (t->nap && !t->first) {
+        const struct timespec time = {.tv_nsec = TURN_NAP_US * 1000};
+        nanosleep(&time, NULL);
+        t->nap = false;
+    }
 }
 
 static void on_after_poll(uv_check_t *handle)
@@ -166,6 +174,11 @@ void turn_add(struct turn *t, struct turn_item *item)
     item->next = NULL;
     *t->last = item;
     t->last = &item->next;
+}
+
+void turn_nap(struct turn *t)
+{
+    t->nap = true;
 }
 
 uint8_t *turn_read_space(struct turn *t)

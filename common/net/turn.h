@@ -30,6 +30,12 @@ uv_loop_t *turn_loop(struct turn *t);
 /* Calls item->run(item) at the end of this turn; once, however often it is asked for. */
 void turn_add(struct turn *t, struct turn_item *item);
 
+/* The loop's thread sleeps for TURN_NAP_US before it polls next, after all work of this turn. For a loop under load, in which each
+ * turn would find a message or two: what arrives meanwhile is handled in one go, for the price of one. Everything on the loop waits
+ * that long. */
+#define TURN_NAP_US 300u
+void turn_nap(struct turn *t);
+
 /* Scratch space, valid within one callback: received bytes, decrypted bytes (TURN_READ_SIZE each), and bytes for the wire. */
 uint8_t *turn_read_space(struct turn *t);
 uint8_t *turn_plain_space(struct turn *t);

@@ -1,5 +1,6 @@
 #define _GNU_SOURCE /* pthread_getname_np */
 #include "net/loop.h"
+#include "net/turn.h"
 #include "unit.h"
 
 #include <pthread.h>
@@ -130,6 +131,36 @@ static void test_destroy_finishes_closing(void **state)
     assert_true(uv_is_closing((uv_handle_t *)&timer));
 }
 
+struct nap {
+    struct turn_item item;
+    struct turn *turn;
+    unsigned runs;
+};
+
+static void nap(struct turn_item *item)
+{
+    struct nap *n = (struct nap *)item;
+    n->runs++;
+    turn_nap(n->turn);
+}
+
+static void test_nap(void **state)
+{
+    uv_loop_t loop;
+    struct nap n = {.item.run = nap};
+    (void)state;
+    assert_int_equal(uv_loop_init(&loop), 0);
+    assert_int_equal(turn_get(&loop, &n.turn), E_OK);
+    turn_add(n.turn, &n.item);
+    uint64_t start = uv_hrtime();
+    uv_run(&loop, UV_RUN_NOWAIT);
+    assert_int_equal(n.runs, 1);
+    assert_true(uv_hrtime() - start >= TURN_NAP_US * 1000);
+    turn_put(n.turn);
+    uv_run(&loop, UV_RUN_DEFAULT);
+    assert_int_equal(uv_loop_close(&loop), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -137,6 +168,7 @@ int main(void)
         cmocka_unit_test(test_full),
         cmocka_unit_test(test_post_from_the_loop),
         cmocka_unit_test(test_destroy_finishes_closing),
+        cmocka_unit_test(test_nap),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -16,6 +16,8 @@ static struct {
     enum err set_aside; /* what set_aside says */
     struct mqtt_publish last;
     char reason[160];
+    unsigned probes;
+    struct mono heard;
 } world;
 
 static struct iotcore_flow flow;
@@ -54,7 +56,13 @@ static enum err set_aside(void *ctx, const struct delivery *d, const char *reaso
     return world.set_aside;
 }
 
-static const struct iotcore_flow_ops ops = {publish, confirm, set_aside};
+static void probe(void *ctx)
+{
+    assert_ptr_equal(ctx, &world);
+    world.probes++;
+}
+
+static const struct iotcore_flow_ops ops = {publish, confirm, set_aside, probe};
 
 static void drop(void *ctx, struct delivery *d)
 {
@@ -256,11 +264,11 @@ static void test_disk_full(void **state)
     assert_true(retry.ns > now.ns);
     assert_true(flow_deadline(&flow, now).ns <= retry.ns);
     now = retry;
-    assert_int_equal(flow_service(&flow, now), E_OK);
+    assert_int_equal(flow_service(&flow, world.heard, now), E_OK);
     CONFIRMED("3");
     world.set_aside = E_OK;
     now = flow.doomed_retry;
-    assert_int_equal(flow_service(&flow, now), E_OK);
+    assert_int_equal(flow_service(&flow, world.heard, now), E_OK);
     CONFIRMED("3 1 2");
 }
 
@@ -272,15 +280,51 @@ static void test_no_puback(void **state)
     push(1, 3);
     wait_ms(5000);
     answer(0, 0); /* 2 is the oldest from now on */
-    wait_ms(9999);
-    assert_int_equal(flow_service(&flow, now), E_OK);
+    world.heard = now;
+    wait_ms(4999);
+    assert_int_equal(flow_service(&flow, world.heard, now), E_OK);
+    assert_int_equal(world.probes, 0);
     wait_ms(1);
     assert_int_equal(mono_ms_until(now, flow_deadline(&flow, now)), 0);
-    assert_int_equal(flow_service(&flow, now), E_TIMEOUT);
+    assert_int_equal(flow_service(&flow, world.heard, now), E_OK);
+    assert_int_equal(world.probes, 1);
+    assert_int_equal(mono_ms_until(now, flow_deadline(&flow, now)), 5000);
+    wait_ms(10);
+    world.heard = now; /* PINGRESP */
+    wait_ms(4989);
+    assert_int_equal(flow_service(&flow, world.heard, now), E_OK);
+    assert_int_equal(world.probes, 1);
+    wait_ms(1);
+    assert_int_equal(mono_ms_until(now, flow_deadline(&flow, now)), 0);
+    assert_int_equal(flow_service(&flow, world.heard, now), E_TIMEOUT);
     assert_float_equal(flow.pace.rate, 50, 0.1);
     flow_lost(&flow, FLOW_LOST_LINK, now);
     open_flow();
     SENT("1 2 3 2 3");
+}
+
+/* Silence says nothing about the rate. */
+static void test_no_sign_of_life(void **state)
+{
+    (void)state;
+    iotcore_pace_init(&flow.pace, 100, 0, now);
+    open_flow();
+    push(1, 3);
+    wait_ms(1000);
+    answer(0, 0); /* 2 is the oldest from now on */
+    world.heard = now;
+    wait_ms(5000);
+    assert_int_equal(flow_service(&flow, world.heard, now), E_OK);
+    assert_int_equal(world.probes, 1);
+    wait_ms(5000);
+    assert_int_equal(flow_service(&flow, world.heard, now), E_RESET);
+    assert_float_equal(flow.pace.rate, 100, 0.1);
+    flow_lost(&flow, FLOW_LOST_LINK, now);
+    open_flow();
+    SENT("1 2 3 2 3");
+    wait_ms(5000);
+    assert_int_equal(flow_service(&flow, world.heard, now), E_OK);
+    assert_int_equal(world.probes, 2);
 }
 
 static void test_pace(void **state)
@@ -345,7 +389,7 @@ static void test_not_authorized(void **state)
         answer(world.sent_count - 1, 0);
         other++;
         now = flow.delayed.first->not_before;
-        assert_int_equal(flow_service(&flow, now), E_OK);
+        assert_int_equal(flow_service(&flow, world.heard, now), E_OK);
         at = world.sent_count;
         flow_send(&flow, now);
         assert_int_equal(world.sent[at], 1);
@@ -453,6 +497,7 @@ int main(void)
         TEST(test_refused_by_the_client),
         TEST(test_disk_full),
         TEST(test_no_puback),
+        TEST(test_no_sign_of_life),
         TEST(test_pace),
         TEST(test_quota),
         TEST(test_refused_for_good),

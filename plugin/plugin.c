@@ -233,13 +233,13 @@ static int on_message(int event, void *event_data, void *userdata)
         drain_outbox(p, OUTBOX_PER_TURN);
         return MOSQ_ERR_SUCCESS;
     }
-    struct record r = {
-        .topic = topic,
-        .payload = bytes_make(m->payload, m->payloadlen),
-        .qos = m->qos,
-        .retain = m->retain,
-        .client_id = bytes_str(mosquitto_client_id(m->client)),
-    };
+    struct record r;
+    record_init(&r);
+    r.topic = topic;
+    r.payload = bytes_make(m->payload, m->payloadlen);
+    r.qos = m->qos;
+    r.retain = m->retain;
+    r.client_id = bytes_str(mosquitto_client_id(m->client));
     struct copies copies = {0};
     buffer_clear(&p->user_properties);
     enum err e = m->properties ? read_properties(p, m->properties, &r, &copies) : E_OK;

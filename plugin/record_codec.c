@@ -70,6 +70,7 @@ enum err record_length(const struct record *r, size_t *out)
         return E_TOO_LARGE;
     }
     size_t length = RECORD_HEADER_SIZE + r->topic.len;
+#pragma GCC unroll 16
     for (size_t i = 0; i < FIELD_COUNT; i++) {
         size_t len = field_of(r, i)->len;
         if (len > RECORD_FIELD_MAX) {
@@ -106,6 +107,7 @@ void record_encode(const struct record *r, size_t length, uint8_t *out)
     put_le16(out + AT_TOPIC_LENGTH, (uint16_t)r->topic.len);
     put_le32(out + AT_PAYLOAD_LENGTH, (uint32_t)r->payload.len);
     uint8_t *at = put_bytes(out + RECORD_HEADER_SIZE, r->topic);
+#pragma GCC unroll 16
     for (size_t i = 0; i < FIELD_COUNT; i++) {
         const struct bytes *field = field_of(r, i);
         if (field->len > 0) {

@@ -5,10 +5,11 @@
 #include <stdlib.h>
 
 #define NONE UINT32_MAX
+#define MANY (UINT32_MAX - 1)
 
 /* One level of a filter's path. The numbers are indexes of the first line that ends here, NONE without one. */
 struct node {
-    bool literals;       /* it has literal children */
+    uint32_t literal;    /* edge of its only literal child, NONE without one, MANY */
     uint32_t plus;       /* child node for '+', NONE without one */
     uint32_t topic_end;  /* `topic` line whose filter ends at this level */
     uint32_t topic_hash; /* ... or continues with '#' */
@@ -60,7 +61,7 @@ static struct edge *find_edge(const struct routes *r, uint32_t parent, struct by
 
 static uint32_t add_node(struct routes *r)
 {
-    r->nodes[r->node_count] = (struct node){false, NONE, NONE, NONE, NONE, NONE};
+    r->nodes[r->node_count] = (struct node){NONE, NONE, NONE, NONE, NONE, NONE};
     return r->node_count++;
 }
 
@@ -94,7 +95,8 @@ static uint32_t enter_level(struct routes *r, uint32_t at, struct bytes level)
     struct edge *e = find_edge(r, at, level);
     if (e->child == NONE) {
         *e = (struct edge){edge_hash(at, level), level, at, add_node(r)};
-        r->nodes[at].literals = true;
+        uint32_t *literal = &r->nodes[at].literal;
+        *literal = *literal == NONE ? (uint32_t)(e - r->edges) : MANY;
     }
     return e->child;
 }
@@ -198,6 +200,20 @@ void routes_destroy(struct routes *r)
     }
 }
 
+/* The child of node `at` by this level's text, NONE without one. */
+static uint32_t find_literal(const struct routes *r, uint32_t at, struct bytes level)
+{
+    uint32_t literal = r->nodes[at].literal;
+    if (literal == NONE) {
+        return NONE;
+    }
+    if (literal == MANY) {
+        return find_edge(r, at, level)->child;
+    }
+    const struct edge *only = &r->edges[literal];
+    return bytes_equal(only->level, level) ? only->child : NONE;
+}
+
 /* Visits every node that the topic reaches. Recursion goes as deep as the deepest filter: at most ROUTE_LEVELS_MAX.
  * `end`: the topic's levels are used up. */
 static void visit(struct walk *w, uint32_t at, struct bytes rest, bool end)
@@ -213,14 +229,14 @@ static void visit(struct walk *w, uint32_t at, struct bytes rest, bool end)
         set_first(&w->store, n->store_end);
         return;
     }
-    if (!n->literals && n->plus == NONE) {
+    if (n->literal == NONE && n->plus == NONE) {
         return;
     }
     bool last;
     struct bytes level = take_level(&rest, &last);
-    const struct edge *e = n->literals ? find_edge(w->routes, at, level) : NULL;
-    if (e && e->child != NONE) {
-        visit(w, e->child, rest, last);
+    uint32_t child = find_literal(w->routes, at, level);
+    if (child != NONE) {
+        visit(w, child, rest, last);
     }
     if (wildcards && n->plus != NONE) {
         visit(w, n->plus, rest, last);

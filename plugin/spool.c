@@ -15,9 +15,6 @@ LOG_POINT(log_broken, "spool.write-failed", LOG_ERROR, "a segment could not be w
 LOG_POINT(log_sync, "spool.append-sync-failed", LOG_ERROR, "a message could not be synced to disk: it is refused");
 LOG_POINT(log_large, "spool.too-large", LOG_WARNING, "a message is too large for the spool");
 
-#define CACHE_LINE 64u
-#define AHEAD_SIZE 512u
-
 void spool_note(struct spool *s)
 {
     atomic_store(&s->noted, true);
@@ -244,15 +241,6 @@ static void abandon_broken(struct spool *s)
     atomic_store(&s->abandon, true);
 }
 
-/* The lines of memory that the next record will be written to: by the time it comes they are in the cache. */
-static void fetch_ahead(const struct segment *seg, const uint8_t *next)
-{
-    const uint8_t *end = seg->map + seg->size;
-    for (size_t ahead = 0; ahead < AHEAD_SIZE && next + ahead < end; ahead += CACHE_LINE) {
-        __builtin_prefetch(next + ahead, 1);
-    }
-}
-
 /* Writes the record behind the tail. E_IO etc.: it is not there. */
 static enum err write_record(struct spool *s, const struct record *r, size_t length)
 {
@@ -276,7 +264,6 @@ static enum err write_record(struct spool *s, const struct record *r, size_t len
         }
     }
     publish_record(s, seg, r, tail + record_room(length));
-    fetch_ahead(seg, at + record_room(length));
     return E_OK;
 }
 

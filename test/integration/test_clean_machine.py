@@ -1,0 +1,138 @@
+"""The Debian packages on a clean Debian 12 under systemd: installed by apt, used as docs/packages.md says, upgraded, removed and purged.
+Slow (some minutes): --long."""
+
+import json
+
+import pytest
+from harness.machine import Machine, why_not
+from harness.process import wait_until
+from test_packages import packages  # noqa: F401 (a fixture)
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+TOOLS = ["mosquitto-clients", "lighttpd", "lighttpd-mod-deflate", "curl", "sqlite3", "openssl", "procps", "logrotate"]
+NAMES = "mosquitto-aws-plugin mqttsn-gateway mosquitto-aws-websensor mosquitto-aws-dashboard"
+UNITS = "mosquitto websensor mqttsn-gateway"
+
+
+@pytest.fixture
+def machine(packages):  # noqa: F811
+    if why_not():
+        pytest.skip(why_not())
+    m = Machine(TOOLS, packages.values())
+    if m.why:
+        m.close()
+        pytest.skip(m.why)
+    yield m
+    m.close()
+
+
+def publish(m, value):
+    m.sh(f"""mosquitto_pub -q 1 -t sensors/kitchen/air -m '{{"temperature": {value}}}'""")
+
+
+def shown(m):
+    """sensor -> values, as the dashboard has them"""
+    return {s["sensor"]: s["values"] for s in json.loads(m.sh("curl -sSf http://127.0.0.1:8080/api/sensors"))}
+
+
+def wait_shown(m, value):
+    wait_until(lambda: shown(m).get("kitchen") == {"temperature": value}, 20, lambda: shown(m), 0.3)
+
+
+def active(m):
+    return m.run(f"systemctl is-active {UNITS}").stdout.split()
+
+
+def pids(m):
+    return [m.sh(f"systemctl show -p MainPID --value {unit}") for unit in UNITS.split()]
+
+
+def install(m):
+    text = m.sh("apt-get install -y -qq --no-install-recommends /root/debs/*.deb")
+    assert "systemctl enable --now websensor" in text
+    assert m.run("systemctl is-enabled websensor mqttsn-gateway").stdout.split() == ["disabled", "disabled"]
+    assert active(m) == ["active", "inactive", "inactive"]
+
+
+def use(m):
+    """As docs/packages.md says."""
+    m.sh("cp /usr/share/doc/mosquitto-aws-plugin/examples/greenhouse.conf /etc/mosquitto/conf.d/ && systemctl restart mosquitto")
+    publish(m, 1)
+    modes = m.sh("stat -c '%a %U %G %n' /var/lib/mosquitto/aws-spool /var/lib/mosquitto/measurements.db*").splitlines()
+    assert modes[0].startswith("700 mosquitto mosquitto") and len(modes) == 4
+    assert all(mode.startswith("640 mosquitto mosquitto") for mode in modes[1:]), modes
+    m.sh("sed -i 's/^http_listener 8080/http_listener 8081/' /etc/mosquitto-aws/websensor.conf && "
+         "systemctl enable --now websensor mqttsn-gateway")
+    m.sh("usermod -a -G mosquitto www-data && cp /usr/share/doc/mosquitto-aws-dashboard/examples/lighttpd-dashboard.conf "
+         "/etc/lighttpd/conf-available/90-dashboard.conf && lighttpd-enable-mod dashboard && systemctl restart lighttpd")
+    wait_shown(m, 1)
+    wait_until(lambda: "200" in m.sh("curl -s -o /dev/null -w '%{http_code}' http://127.0.0.1:8081/healthz"), 20, "websensor's broker", 0.3)
+    assert "OK" in m.sh("curl -sSf -d '{\"temperature\": 19.5}' 'http://127.0.0.1:8081/topics/sensors/attic/air?qos=1'")
+    wait_until(lambda: shown(m).get("attic") == {"temperature": 19.5}, 20, lambda: shown(m), 0.3)
+    assert active(m) == ["active"] * 3
+    assert "websensor.started" in m.sh("journalctl -u websensor --no-pager -o cat")
+
+
+def another_user_reads(m):
+    """Also while the broker is away, after a crash, and when the log was rotated."""
+    m.sh("systemctl stop mosquitto")
+    wait_shown(m, 1)
+    m.sh("systemctl start mosquitto")
+    publish(m, 2)
+    wait_shown(m, 2)
+    m.sh("kill -9 $(systemctl show -p MainPID --value mosquitto)")
+    wait_shown(m, 2)
+    wait_until(lambda: active(m)[0] == "active", 20, "systemd to start mosquitto again", 0.3)
+    publish(m, 3)
+    wait_shown(m, 3)
+
+
+def sandbox(m):
+    def exposure():
+        return float(m.sh("systemd-analyze security --no-pager mosquitto | tail -1").split()[-3])
+    assert exposure() > 9
+    m.sh("install -D -m 644 /usr/share/mosquitto-aws/systemd/mosquitto-sandbox.conf /etc/systemd/system/mosquitto.service.d/sandbox.conf && "
+         "systemctl daemon-reload && systemctl restart mosquitto")
+    assert exposure() < 2
+    assert m.run("ps -o user:20,group:20 --no-headers -C mosquitto").stdout.split() == ["mosquitto", "mosquitto"]
+    another_user_reads(m)
+    m.sh("systemctl reload mosquitto && logrotate -f /etc/logrotate.d/mosquitto")
+    publish(m, 4)
+    wait_shown(m, 4)
+    assert "config.reloaded" in m.sh("zcat -f /var/log/mosquitto/mosquitto.log*")
+
+
+def upgrade(m):
+    before = pids(m)
+    m.sh("""cd /root && mkdir up && for deb in debs/*.deb; do
+                dpkg-deb -R $deb up/x && sed -i 's/^Version: .*/Version: 99/' up/x/DEBIAN/control &&
+                dpkg-deb --root-owner-group -b up/x up/$(dpkg-deb -f $deb Package).deb && rm -r up/x || exit 1
+            done""")
+    m.sh("apt-get install -y -qq --no-install-recommends /root/up/*.deb")
+    wait_until(lambda: active(m) == ["active"] * 3, 20, lambda: active(m), 0.3)
+    assert not set(before) & set(pids(m))
+    assert "http_listener 8081" in m.sh("cat /etc/mosquitto-aws/websensor.conf")
+    publish(m, 5)
+    wait_shown(m, 5)
+
+
+def remove(m):
+    assert "greenhouse.conf still names the plugin" in m.sh(f"apt-get remove -y -qq {NAMES}")
+    assert m.run("systemctl is-active websensor mqttsn-gateway").stdout.split() == ["inactive", "inactive"]
+    m.sh("test -e /etc/mosquitto-aws/websensor.conf && test -e /var/lib/mosquitto/aws-spool")
+    m.sh("rm /etc/mosquitto/conf.d/greenhouse.conf && systemctl restart mosquitto")
+    m.sh(f"apt-get purge -y -qq {NAMES}")
+    left = m.sh("find / -xdev \\( -path /root -o -path /proc -o -path /sys -o -path /var/cache/apt \\) -prune -o "
+                "\\( -name '*mosquitto?aws*' -o -name '*websensor*' -o -name '*mqttsn*' -o -name aws-spool \\) -print")
+    assert left == "" and active(m)[0] == "active"
+    m.sh("test -s /var/lib/mosquitto/measurements.db")
+    assert m.run("systemctl --failed --no-legend --no-pager").stdout.strip() == ""
+
+
+def test_packages_on_a_clean_machine(machine):
+    install(machine)
+    use(machine)
+    assert set(shown(machine)) == {"kitchen", "attic"}
+    sandbox(machine)
+    upgrade(machine)
+    remove(machine)

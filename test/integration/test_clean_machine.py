@@ -32,7 +32,8 @@ def publish(m, value):
 
 def shown(m):
     """sensor -> values, as the dashboard has them"""
-    return {s["sensor"]: s["values"] for s in json.loads(m.sh("curl -sSf http://127.0.0.1:8080/api/sensors"))}
+    p = m.run("curl -sSf http://127.0.0.1:8090/api/sensors")
+    return {s["sensor"]: s["values"] for s in json.loads(p.stdout)} if p.returncode == 0 else {}
 
 
 def wait_shown(m, value):
@@ -61,13 +62,12 @@ def use(m):
     modes = m.sh("stat -c '%a %U %G %n' /var/lib/mosquitto/aws-spool /var/lib/mosquitto/measurements.db*").splitlines()
     assert modes[0].startswith("700 mosquitto mosquitto") and len(modes) == 4
     assert all(mode.startswith("640 mosquitto mosquitto") for mode in modes[1:]), modes
-    m.sh("sed -i 's/^http_listener 8080/http_listener 8081/' /etc/mosquitto-aws/websensor.conf && "
-         "systemctl enable --now websensor mqttsn-gateway")
+    m.sh("systemctl enable --now websensor mqttsn-gateway")
     m.sh("usermod -a -G mosquitto www-data && cp /usr/share/doc/mosquitto-aws-dashboard/examples/lighttpd-dashboard.conf "
          "/etc/lighttpd/conf-available/90-dashboard.conf && lighttpd-enable-mod dashboard && systemctl restart lighttpd")
     wait_shown(m, 1)
-    wait_until(lambda: "200" in m.sh("curl -s -o /dev/null -w '%{http_code}' http://127.0.0.1:8081/healthz"), 20, "websensor's broker", 0.3)
-    assert "OK" in m.sh("curl -sSf -d '{\"temperature\": 19.5}' 'http://127.0.0.1:8081/topics/sensors/attic/air?qos=1'")
+    wait_until(lambda: "200" in m.sh("curl -s -o /dev/null -w '%{http_code}' http://127.0.0.1:8080/healthz"), 20, "websensor's broker", 0.3)
+    assert "OK" in m.sh("curl -sSf -d '{\"temperature\": 19.5}' 'http://127.0.0.1:8080/topics/sensors/attic/air?qos=1'")
     wait_until(lambda: shown(m).get("attic") == {"temperature": 19.5}, 20, lambda: shown(m), 0.3)
     assert active(m) == ["active"] * 3
     assert "websensor.started" in m.sh("journalctl -u websensor --no-pager -o cat")
@@ -104,6 +104,7 @@ def sandbox(m):
 
 def upgrade(m):
     before = pids(m)
+    m.sh("echo 'max_body 64k' >>/etc/mosquitto-aws/websensor.conf")
     m.sh("""cd /root && mkdir up && for deb in debs/*.deb; do
                 dpkg-deb -R $deb up/x && sed -i 's/^Version: .*/Version: 99/' up/x/DEBIAN/control &&
                 dpkg-deb --root-owner-group -b up/x up/$(dpkg-deb -f $deb Package).deb && rm -r up/x || exit 1
@@ -111,7 +112,7 @@ def upgrade(m):
     m.sh("apt-get install -y -qq --no-install-recommends /root/up/*.deb")
     wait_until(lambda: active(m) == ["active"] * 3, 20, lambda: active(m), 0.3)
     assert not set(before) & set(pids(m))
-    assert "http_listener 8081" in m.sh("cat /etc/mosquitto-aws/websensor.conf")
+    assert "max_body 64k" in m.sh("cat /etc/mosquitto-aws/websensor.conf")
     publish(m, 5)
     wait_shown(m, 5)
 

@@ -152,7 +152,7 @@ class NginxDashboard(Dashboard):
 
     def write_nginx_conf(self, built, edit):
         text = (TOP / "conf" / "nginx-dashboard.conf").read_text()
-        for old, new in (("listen 127.0.0.1:8080;", f"listen 127.0.0.1:{self.port};"), ("unix:/run/dashboard.sock;", f"unix:{self.socket};"),
+        for old, new in (("listen 127.0.0.1:8090;", f"listen 127.0.0.1:{self.port};"), ("unix:/run/dashboard.sock;", f"unix:{self.socket};"),
                          ("/usr/share/mosquitto-aws/dashboard/", f"{built}/page/"), ("fastcgi_params", "/etc/nginx/fastcgi_params")):
             assert text.count(old) == 1, old
             text = text.replace(old, new)

@@ -1,6 +1,6 @@
 // What is shown, in the page's URL: ?sensor=a&sensor=b&metric=temperature&range=1h, or from= and to= in milliseconds, &zone=utc.
 
-export const PRESETS = [["15m", 900e3], ["1h", 3600e3], ["6h", 6 * 3600e3], ["24h", 86400e3], ["7d", 7 * 86400e3], ["30d", 30 * 86400e3]];
+export const PRESETS = [["5m", 300e3], ["15m", 900e3], ["1h", 3600e3], ["6h", 6 * 3600e3], ["24h", 86400e3], ["7d", 7 * 86400e3], ["30d", 30 * 86400e3]];
 export const DEFAULT_PRESET = "1h";
 const TIME_MAX = 253402300799999;
 
@@ -51,7 +51,7 @@ export function fitting(oldest, newest) {
     if (since >= long) {
         return (PRESETS.find(([, ms]) => ms > since) ?? PRESETS.at(-1))[0];
     }
-    return oldest !== null && now - oldest < PRESETS[0][1] ? PRESETS[0][0] : DEFAULT_PRESET;
+    return oldest === null ? DEFAULT_PRESET : PRESETS.find(([name, ms]) => ms > now - oldest || name === DEFAULT_PRESET)[0];
 }
 
 /** [from, to] now. */

@@ -80,7 +80,7 @@ def test_the_page(look, dynamo, broker, tmp_path):
         b.publish("sensors/kitchen", b'{"temperature": %d.5, "windy": "no"}' % i)
     dynamo.wait_items(80)
     seen = browse(look(), tmp_path, "details", "?sensor=kitchen&sensor=station-1")
-    assert seen["search"] == "?sensor=kitchen&sensor=station-1&range=15m"
+    assert seen["search"] == "?sensor=kitchen&sensor=station-1&range=5m"
     assert seen["statistics"] == ["kitchen0.51019.519.5", "station-112.453.93.9"]
     assert set(seen["json"]["sensors"]) == {"kitchen", "station-1"} and seen["csv"] == 22
 

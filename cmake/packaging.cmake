@@ -100,7 +100,7 @@ The package also has mosquitto-aws-provision, which makes an AWS account\n\
 ready for a gateway, and mosquitto-aws-check, which proves the result."
     DEPENDS "mosquitto (>= 2.0.11)" RECOMMENDS "ca-certificates, procps" SUGGESTS "awscli, mosquitto-clients, curl, openssl"
     DOCS ${docs}/costs.md ${docs}/dynamodb.md ${docs}/iotcore.md ${docs}/log-ids.md ${docs}/migration.md ${docs}/security.md
-         ${docs}/spool-format.md ${docs}/troubleshooting.md
+         ${docs}/packages.md ${docs}/spool-format.md ${docs}/troubleshooting.md
     EXAMPLES ${conf}/mosquitto_aws.conf ${scenarios}
     SCRIPTS plugin/postinst.in plugin/prerm.in plugin/postrm.in)
 package(mqttsn NAME mqttsn-gateway TARGET mqttsn-gateway UNIT mqttsn-gateway

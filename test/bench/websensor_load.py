@@ -25,8 +25,9 @@ def post(context, port, connections, seconds, *more):
     return result["requests"] / result["seconds"]
 
 
-def raw_mqtt(context, directory, port, connections, count):
-    load = Load(context.build, directory, port, count, connections=connections, qos=1, size=len(BODY), window=20,
+def raw_mqtt(context, directory, port, connections, window):
+    """Messages a second, with so many unacknowledged in each connection."""
+    load = Load(context.build, directory, port, context.size(100000), connections=connections, qos=1, size=len(BODY), window=window,
                 topic="bench", reconnect=False)
     load.process.start()
     return load.result(120)["rate"]
@@ -58,8 +59,10 @@ def bench_websensor(context):
     flask, flask_port = start_flask(directory, broker)
     with running(broker, websensor, flask):
         variants = {
-            "raw MQTT, QoS 1, 1 client": lambda: raw_mqtt(context, directory, broker.port, 1, context.size(100000)),
-            "raw MQTT, QoS 1, 16 clients": lambda: raw_mqtt(context, directory, broker.port, 16, context.size(100000)),
+            "raw MQTT, QoS 1, 1 client, 16 under way": lambda: raw_mqtt(context, directory, broker.port, 1, 16),
+            "raw MQTT, QoS 1, 1 client, 200 under way": lambda: raw_mqtt(context, directory, broker.port, 1, 200),
+            "raw MQTT, QoS 1, 16 clients, 1 each": lambda: raw_mqtt(context, directory, broker.port, 16, 1),
+            "raw MQTT, QoS 1, 200 clients, 1 each": lambda: raw_mqtt(context, directory, broker.port, 200, 1),
             "websensor, 16 connections": lambda: post(context, plain, 16, seconds),
             "websensor, 200 connections": lambda: post(context, plain, 200, seconds),
             "websensor over TLS, 16 connections": lambda: post(context, tls, 16, seconds, "-T"),
@@ -75,9 +78,14 @@ def bench_websensor(context):
                 figures[name].append(measure())
                 cpu[name].append((websensor.cpu_seconds() - before) * 1e6 / (figures[name][-1] * seconds))
         median = {name: statistics.median(values) for name, values in figures.items()}
-        raw, flask_rate = median["raw MQTT, QoS 1, 1 client"], median["Flask + paho (QoS 0), 16 connections"]
+        flask_rate = median["Flask + paho (QoS 0), 16 connections"]
+
+        def of_raw(name, rate):
+            """Compared with one raw client that has as many under way."""
+            depth = 200 if "200" in name else 16
+            return f"{rate / median[f'raw MQTT, QoS 1, 1 client, {depth} under way']:.2f}"
         context.table("POST /topics, 100 bytes, PUBACK awaited", ["variant", "requests/s", "of raw MQTT", "of Flask", "CPU of websensor, us"],
-                      [[name, f"{v:,.0f}", f"{v / raw:.2f}", f"{v / flask_rate:.1f}",
+                      [[name, f"{v:,.0f}", of_raw(name, v), f"{v / flask_rate:.1f}",
                         f"{statistics.median(cpu[name]):.1f}" if name.startswith("websensor") else ""]
                        for name, v in median.items()])
         memory(context, directory, websensor, plain, tls)

@@ -175,6 +175,9 @@ static void on_stream_data(void *ctx, struct bytes data)
     stream_commit(c->stream);
     arm(c);
     tell_writable(c);
+    if (!c->closing && c->session.publishes > 0) { /* more of them is owed */
+        stream_acknowledge(c->stream);
+    }
 }
 
 static void on_stream_drain(void *ctx)

@@ -306,6 +306,15 @@ void stream_commit(struct stream *s)
     }
 }
 
+void stream_acknowledge(struct stream *s)
+{
+    int one = 1;
+    if (s->state == STREAM_OPEN && s->out.len == 0 && s->sending.len == 0) {
+        /* Where it is not possible, the acknowledgement comes later. */
+        (void)setsockopt(s->fd, IPPROTO_TCP, TCP_QUICKACK, &one, sizeof(one));
+    }
+}
+
 void stream_await_drain(struct stream *s)
 {
     if (s->state == STREAM_OPEN) {

@@ -46,6 +46,9 @@ MUST_CHECK enum err stream_write(struct stream *s, struct bytes data);
  * call stream_commit(). Until the end of this turn only. NULL unless open. */
 struct buffer *stream_out(struct stream *s);
 void stream_commit(struct stream *s);
+/* What was received is acknowledged by TCP at once if nothing is about to be sent that the acknowledgement could travel with.
+ * A peer that has Nagle's algorithm on (mosquitto by default) sends no more small packets before that. */
+void stream_acknowledge(struct stream *s);
 /* An encoder's append said E_FULL: one on_drain follows, at the end of this turn at the earliest. */
 void stream_await_drain(struct stream *s);
 /* Bytes written that the kernel has not taken. */

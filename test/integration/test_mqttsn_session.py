@@ -343,6 +343,7 @@ def test_qos_minus_one(plain_broker, mqttsn, device, tmp_path):
     file = tmp_path / "predefined"
     file.write_text("* 1 all/one\n")
     g = mqttsn(b, f"predefined_topics {file}")
+    g.wait_log("uplink.connected")  # before that it would be dropped
     seen = b.recorder("all/#", "ab")
     d = device(g, "nobody")
     d.send_publish(1, b"predefined", 3, kind=PREDEFINED)

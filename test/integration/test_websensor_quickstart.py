@@ -24,6 +24,9 @@ def test_examples(program, plugin, build, tmp_path):
         done = subprocess.run(argv, capture_output=True, text=True)
         assert done.returncode == 0, (line, done.stdout, done.stderr)
         store.wait_count(1, 10, "sensor = ?", sensor)
+    printed = re.search(r"curl .*/api/v1/\w+/telemetry", p.text())[0]
+    subprocess.run(["sh", "-c", printed.replace("curl", "curl -sS -m 10 --fail-with-body", 1)], check=True)
+    store.wait_count(1, 10, "sensor = 'boiler'")
     printed = re.search(r"curl --cacert .*walk-sensor/proc'", p.text())[0]
     done = subprocess.run(["sh", "-c", printed.replace("curl", "curl -sS -m 10 --fail-with-body", 1)], capture_output=True, text=True)
     assert done.stdout == "OK", done

@@ -120,6 +120,7 @@ struct spool {
     struct segment *removed;      /* not live any more: file to be deleted, or still read; in order of removal ... */
     struct segment **removed_end; /* ... and where the next one is linked */
     bool sync_all_due;            /* an earlier process left things unwritten */
+    bool places_void;             /* the cursors are not in the folder of now */
     struct mono sync_at, tick_at;
     struct mono prepare_at; /* no attempt to prepare a segment before */
     int loop_dir_fd; /* the loop's own and its pool's: they may have another table of files than the broker's thread */
@@ -147,6 +148,12 @@ MUST_CHECK enum err spool_make_segment(struct spool *s, int dir_fd, size_t least
 /* Makes a new active segment with room for a record of `length` bytes. On a disk that is nearly full it is smaller than
  * others. Broker's thread. */
 MUST_CHECK enum err spool_roll(struct spool *s, size_t length);
+
+/* --- spool_maintenance.c --- */
+
+/* Opens the folder that the broker's thread has made again in place of the one that is gone; nothing to do otherwise. On an error names
+ * mean nothing for now. Loop thread. */
+MUST_CHECK enum err spool_follow_folder(struct spool *s);
 
 /* --- spool_open.c --- */
 

@@ -129,22 +129,14 @@ static void on_synced(uv_work_t *work, int status)
     finish_stop(s);
 }
 
-/* Opens the folder that the broker's thread has made again in place of the one that is gone. */
-static void follow_folder(struct spool *s)
+/* After a change of the folder every cursor has to be written there. */
+static void void_places(struct spool *s)
 {
-    if (!atomic_exchange(&s->folder_new, false)) {
-        return;
-    }
-    int fd = open(s->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    /* The pool may be using the number: the descriptor is exchanged behind it. */
-    if (fd < 0 || dup3(fd, s->loop_dir_fd, O_CLOEXEC) < 0) {
-        atomic_store(&s->folder_new, true); /* it is tried again */
-    }
-    if (fd >= 0) {
-        close(fd);
-    }
-    for (unsigned k = 0; k < SINK_COUNT; k++) {
-        s->cursors[k].saved = 0;
+    if (s->places_void) {
+        s->places_void = false;
+        for (unsigned k = 0; k < SINK_COUNT; k++) {
+            s->cursors[k].saved = 0;
+        }
     }
 }
 
@@ -156,7 +148,7 @@ static void start_sync(struct spool *s, bool data, bool cursors)
     if (job->running) {
         return;
     }
-    follow_folder(s);
+    void_places(s);
     job->count = 0;
     job->dir_fd = s->loop_dir_fd;
     job->durable = data && sync_ms != SPOOL_SYNC_NEVER;
@@ -358,6 +350,25 @@ static void on_async(uv_async_t *async)
     }
 }
 
+enum err spool_follow_folder(struct spool *s)
+{
+    if (!atomic_exchange(&s->folder_new, false)) {
+        return E_OK;
+    }
+    enum err e = E_OK;
+    int fd = open(s->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    /* The pool may be using the number: the descriptor is exchanged behind it. */
+    if (fd < 0 || dup3(fd, s->loop_dir_fd, O_CLOEXEC) < 0) {
+        e = err_from_errno(errno);
+        atomic_store(&s->folder_new, true); /* it is tried again */
+    }
+    if (fd >= 0) {
+        close(fd);
+    }
+    s->places_void = true;
+    return e;
+}
+
 /* Somebody has deleted the file that is appended to: what goes there now would not be found after a crash. */
 static void check_active(struct spool *s)
 {
@@ -378,7 +389,9 @@ static void check_active(struct spool *s)
 
 static void housekeep(struct spool *s)
 {
-    check_active(s);
+    if (spool_follow_folder(s) == E_OK) {
+        check_active(s);
+    }
     spool_collect(s);
     start_files(s);
     for (unsigned k = 0; k < SINK_COUNT; k++) {

@@ -243,7 +243,7 @@ enum err spool_open(const struct spool_options *o, struct spool **out, struct sp
 static enum err save_cursor(struct spool *s, struct cursor *c, bool durable)
 {
     uint64_t position = cursor_position(c);
-    bool there = position == c->saved && !atomic_load(&s->folder_new);
+    bool there = position == c->saved && !atomic_load(&s->folder_new) && !s->places_void;
     return there ? E_OK : cursor_file_save(s->dir_fd, &c->file, c->sink, position, durable);
 }
 

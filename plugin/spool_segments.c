@@ -201,8 +201,11 @@ static bool remove_if_passed(struct spool *s, struct segment *seg)
 enum err spool_enter(struct spool *s, struct segment *seg)
 {
     if (!seg->map) {
-        /* Before spool_start there is one thread only. */
-        enum err e = segment_map(seg, s->loop_dir_fd >= 0 ? s->loop_dir_fd : s->dir_fd, false);
+        bool alone = s->loop_dir_fd < 0; /* before spool_start there is one thread only */
+        if (!alone && spool_follow_folder(s) != E_OK) {
+            return E_IO;
+        }
+        enum err e = segment_map(seg, alone ? s->dir_fd : s->loop_dir_fd, false);
         if (e != E_OK) {
             return e;
         }

@@ -16,7 +16,7 @@ from harness.process import TOP, free_port, wait_until
 from mqttsn_client import Device
 
 LIMIT = 150e6  # bytes of all images together, beyond the base
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.slow, pytest.mark.timing, pytest.mark.timeout(1800)]
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-/* Between server.c and exchange.c. */
+/* Between server.c and the files of a request. */
 #ifndef WEBSENSOR_SERVER_INTERNAL_H
 #define WEBSENSOR_SERVER_INTERNAL_H
 

@@ -1,0 +1,147 @@
+/* What a request is answered with: its formats' answers, errors, the page, health, metrics. */
+#include "websensor/exchange_internal.h"
+
+#include <stdio.h>
+
+static enum MHD_Result send_reply(struct exchange *x, unsigned status, const char *type, struct bytes body,
+                                  struct reply_extra extra)
+{
+    x->state = EXCHANGE_ANSWERED;
+    if (x->conn) {
+        conn_enter(x->server->conns, x->conn, CONN_ANSWER, mono_now());
+    }
+    extra.close |= front_is_draining(x->front) || x->server->stopping;
+    return reply_send(x->connection, status, type, body, &extra);
+}
+
+enum MHD_Result exchange_refuse(struct exchange *x, int status, const char *reason, struct reply_extra extra)
+{
+    char text[256];
+    struct server_metrics *m = &x->server->metrics;
+    int n = snprintf(text, sizeof(text), "{\"error\":\"");
+    for (const char *c = reason; *c && n < (int)sizeof(text) - 8; c++) {
+        if (*c == '"' || *c == '\\') {
+            text[n++] = '\\';
+        }
+        text[n++] = *c;
+    }
+    n += snprintf(text + n, sizeof(text) - (size_t)n, "\"}\n");
+    metric_add(status == 503                    ? &m->unavailable
+               : status == 429                  ? &m->limited
+               : status == 401 || status == 403 ? &m->unauthorized
+                                                : &m->refused,
+               1);
+    if (status == 401 && !extra.authenticate) {
+        extra.authenticate = "Bearer realm=\"websensor\"";
+    }
+    return send_reply(x, (unsigned)status, "application/json", bytes_make(text, (size_t)n), extra);
+}
+
+enum MHD_Result exchange_unavailable(struct exchange *x, const char *reason, unsigned retry_after_s)
+{
+    return exchange_refuse(x, 503, reason, (struct reply_extra){.retry_after_s = retry_after_s});
+}
+
+enum MHD_Result exchange_accept(struct exchange *x)
+{
+    struct server *s = x->server;
+    char text[160];
+    int n = 0;
+    unsigned long long id = s->trace++;
+    const char *type = "application/json";
+    switch (x->in.reply) {
+    case INGEST_REPLY_MESSAGE:
+        n = snprintf(text, sizeof(text), "{\"message\":\"OK\",\"traceId\":\"%016llx\"}\n", id);
+        break;
+    case INGEST_REPLY_OK:
+        n = snprintf(text, sizeof(text), "OK");
+        type = "text/plain; charset=utf-8";
+        break;
+    case INGEST_REPLY_VERDICT:
+        n = snprintf(text, sizeof(text), "{\"walking\":%s,\"cadence\":%.1f,\"confidence\":%.2f}\n",
+                     x->verdict.walking ? "true" : "false", x->verdict.cadence, x->verdict.confidence);
+        break;
+    case INGEST_REPLY_LIST:
+        n = snprintf(text, sizeof(text), "[]");
+        break;
+    case INGEST_REPLY_ID:
+        n = snprintf(text, sizeof(text), "{\"id\":\"%016llX\"}\n", id);
+        break;
+    case INGEST_REPLY_NO_CONTENT:
+        return send_reply(x, 204, NULL, (struct bytes){0}, (struct reply_extra){0});
+    }
+    return send_reply(x, 200, type, bytes_make(text, (size_t)n), (struct reply_extra){0});
+}
+
+enum MHD_Result exchange_answer_delivery(struct exchange *x)
+{
+    struct server *s = x->server;
+    bool ok = x->job.result == DELIVERY_OK;
+    if (x->begun) {
+        seen_end(s->seen, x->in.key, ok ? SEEN_DONE : SEEN_FAILED);
+        x->begun = false;
+    }
+    switch (x->job.result) {
+    case DELIVERY_OK:
+        metric_add(&s->metrics.published, x->in.count);
+        return exchange_accept(x);
+    case DELIVERY_FORBIDDEN:
+        return exchange_refuse(x, 403, "the broker does not allow this topic", (struct reply_extra){0});
+    case DELIVERY_TOO_LARGE:
+        return exchange_refuse(x, 413, "larger than the broker takes", (struct reply_extra){0});
+    case DELIVERY_REFUSED:
+        return exchange_refuse(x, 502, "the broker refused the message", (struct reply_extra){0});
+    case DELIVERY_AWAY:
+        break;
+    }
+    return exchange_unavailable(x, "the broker is away", RETRY_AWAY_S);
+}
+
+/* --- requests that do not publish */
+
+static enum MHD_Result answer_health(struct exchange *x)
+{
+    if (!uplink_is_up(x->server->uplink)) {
+        return exchange_unavailable(x, "the broker is away", RETRY_AWAY_S);
+    }
+    return send_reply(x, 200, "application/json", BYTES("{\"status\":\"ok\"}\n"), (struct reply_extra){0});
+}
+
+static enum MHD_Result answer_metrics(struct exchange *x)
+{
+    struct buffer text;
+    buffer_init(&text, 65536);
+    enum err e = server_print_metrics(x->server, &text);
+    enum MHD_Result r = e == E_OK ? send_reply(x, 200, "text/plain; version=0.0.4; charset=utf-8", buffer_bytes(&text),
+                                               (struct reply_extra){0})
+                                  : exchange_unavailable(x, "no memory", RETRY_SOON_S);
+    buffer_finish(&text);
+    return r;
+}
+
+enum MHD_Result exchange_answer_get(struct exchange *x, struct bytes path, bool *known)
+{
+    const struct page_file *f = page_find(path);
+    *known = true;
+    if (f) {
+        x->state = EXCHANGE_ANSWERED;
+        if (x->conn) {
+            conn_enter(x->server->conns, x->conn, CONN_ANSWER, mono_now());
+        }
+        return reply_page(x->connection, f, front_is_draining(x->front));
+    }
+    if (bytes_equal(path, BYTES("/healthz"))) {
+        return answer_health(x);
+    }
+    if (bytes_equal(path, BYTES("/metrics"))) {
+        return answer_metrics(x);
+    }
+    if (bytes_equal(path, BYTES("/walk-sensor/raw")) || bytes_equal(path, BYTES("/walk-sensor/proc"))) {
+        return send_reply(x, 200, "text/plain; charset=utf-8", BYTES("OK"), (struct reply_extra){0});
+    }
+    if (bytes_equal(path, BYTES("/ping")) || bytes_equal(path, BYTES("/write"))) { /* InfluxDB's clients ask first */
+        return send_reply(x, 204, NULL, (struct bytes){0}, (struct reply_extra){0});
+    }
+    *known = false;
+    return MHD_NO;
+}

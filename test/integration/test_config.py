@@ -5,6 +5,7 @@ import pathlib
 import re
 import stat
 import subprocess
+import sys
 import time
 
 import pytest
@@ -230,8 +231,9 @@ def test_plugin_keeps_nothing_of_the_broker_open(broker, gate, client_id, tmp_pa
     ours = [t for t, name in tasks.items() if name == "mosquitto-aws"]
     theirs = b.process.files()
     assert ours and any(link == str(log) for link in theirs.values())
-    if "thread" in b.sanitizer.kinds:
-        return
+    unshare = "import ctypes; raise SystemExit(ctypes.CDLL(None).close_range(2**31 - 1, 2**31 - 1, 2) != 0)"
+    if "thread" in b.sanitizer.kinds or subprocess.run([sys.executable, "-c", unshare], check=False).returncode != 0:
+        pytest.skip("threads share one table here")
     for task in ours:
         mine = b.process.files(task)
         both = {link for fd, link in theirs.items() if fd > 2} & {link for fd, link in mine.items() if fd > 2}

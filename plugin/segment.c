@@ -300,7 +300,7 @@ static enum err open_whole(const struct segment *s, int dir_fd, int flags, int *
 
 enum err segment_map(struct segment *s, int dir_fd, bool writable)
 {
-    int fd;
+    int fd = -1;
     enum err e = open_whole(s, dir_fd, writable ? O_RDWR : O_RDONLY, &fd);
     if (e != E_OK) {
         return e;
@@ -329,7 +329,7 @@ bool segment_broken(const struct segment *s)
 
 enum err segment_make_readable(struct segment *s, int dir_fd)
 {
-    int fd;
+    int fd = -1;
     enum err e = open_whole(s, dir_fd, O_RDONLY, &fd);
     if (e == E_OK) {
         if (mmap(s->map, s->size, PROT_READ, MAP_SHARED | MAP_FIXED, fd, 0) != s->map) {

@@ -90,7 +90,10 @@ class Engine:
         self.daemon.terminate()
         self.daemon.wait(60)
         self.log.close()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        mounts = [line.split()[1] for line in pathlib.Path("/proc/self/mounts").read_text().splitlines()]
+        for mount in reversed([m for m in mounts if m.startswith(f"{self.folder}/")]):  # a network namespace stays mounted
+            subprocess.run(["umount", mount], check=False)
+        shutil.rmtree(self.folder)
 
 
 class System:

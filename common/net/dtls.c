@@ -13,7 +13,6 @@
 #define MTU_MIN 256u
 
 /* RFC 6347 sections 4.1 and 4.2.2. */
-#define RECORD_HEADER 13
 #define HANDSHAKE_HEADER 12
 #define RANDOM_AT (RECORD_HEADER + HANDSHAKE_HEADER + 2)
 #define CONTENT_HANDSHAKE 22

@@ -37,6 +37,8 @@ struct dtls_list {
     size_t count;
 };
 
+#define RECORD_HEADER 13 /* of DTLS */
+
 struct dtls_peer {
     struct dtls_server *server;
     struct dtls_peer *chain; /* links peers of one hash, or the dead */
@@ -44,6 +46,7 @@ struct dtls_peer {
     enum dtls_peer_state state;
     bool close_wanted; /* dtls_peer_close was called in on_peer_open */
     SSL *ssl;
+    size_t sealed_min; /* open: the shortest encrypted record of its suite */
     struct dtls_io io;
     union dtls_address address;
     uint8_t client_random[DTLS_RANDOM_SIZE]; /* of the ClientHello that began this handshake */

@@ -74,6 +74,16 @@ static void release_buffers(struct dtls_peer *p)
 
 static void read_records(struct dtls_peer *p);
 
+/* What a suite adds to a record (RFC 5288, 6655, 7905; CBC: IV, HMAC-SHA256 and padding). */
+static size_t shortest_sealed(const SSL_CIPHER *cipher)
+{
+    const char *name = SSL_CIPHER_get_name(cipher);
+    if (strstr(name, "CHACHA20") || strstr(name, "CCM8")) {
+        return 16;
+    }
+    return strstr(name, "GCM") || strstr(name, "CCM") ? 24 : 64;
+}
+
 static void enter_open(struct dtls_peer *p)
 {
     struct dtls_server *s = p->server;
@@ -88,6 +98,7 @@ static void enter_open(struct dtls_peer *p)
     }
     dtls_list_remove(&s->handshaking, p);
     dtls_list_append(&s->open, p);
+    p->sealed_min = shortest_sealed(SSL_get_current_cipher(p->ssl));
     p->state = DTLS_OPENING;
     p->heard = s->now;
     p->repeat = MONO_NEVER;
@@ -207,12 +218,32 @@ static void read_records(struct dtls_peer *p)
     }
 }
 
+/* False when a record that claims to be encrypted is too short to be: no key was needed to make it, and OpenSSL up to 3.0.20 ends
+ * the session on it. */
+static bool could_be_sealed(struct bytes datagram, size_t sealed_min)
+{
+    const uint8_t *d = datagram.data;
+    for (size_t left = datagram.len; left >= RECORD_HEADER;) {
+        bool encrypted = d[3] != 0 || d[4] != 0; /* the epoch */
+        size_t len = (size_t)d[11] << 8 | d[12];
+        if (encrypted && len < sealed_min) {
+            return false;
+        }
+        if (len > left - RECORD_HEADER) {
+            break;
+        }
+        d += RECORD_HEADER + len;
+        left -= RECORD_HEADER + len;
+    }
+    return true;
+}
+
 void dtls_peer_feed(struct dtls_peer *p, struct bytes datagram)
 {
     p->io.in = datagram;
     if (p->state == DTLS_HANDSHAKING) {
         handshake(p);
-    } else if (p->state == DTLS_OPEN) {
+    } else if (p->state == DTLS_OPEN && could_be_sealed(datagram, p->sealed_min)) {
         read_records(p);
     }
     p->io.in.len = 0;

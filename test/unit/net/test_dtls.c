@@ -306,6 +306,16 @@ static void test_forged_datagrams(void **state)
     client_connect(&c);
     client_feed(&c, bytes_make(alert, sizeof(alert)));
     client_feed(&c, bytes_make(alert_epoch_1, sizeof(alert_epoch_1)));
+    memset(noise, 0, sizeof(noise));
+    for (uint8_t len = 0; len < 64; len++) { /* records shorter than any that is sealed, and a little longer */
+        for (uint8_t type = 20; type < 24; type++) {
+            memcpy(noise, alert_epoch_1, 12);
+            noise[0] = type;
+            noise[12] = len;
+            client_feed(&c, bytes_make(noise, 13u + len));
+            assert_int_equal(c.closed, 0);
+        }
+    }
     for (int i = 0; i < 20000; i++) {
         RAND_bytes(noise, sizeof(noise));
         if (i % 2) { /* looks like DTLS at least */

@@ -16,6 +16,9 @@ struct mqtt_client;
 struct mqtt_client_options {
     struct stream_options stream;
     struct mqtt_session_options session;
+    /* A system call for each piece of PUBACKs that arrives, for a shorter wait where few publishes are under way at a time
+     * (stream_acknowledge). */
+    bool acknowledge_at_once;
 };
 
 /* Each may be NULL but on_end. */

@@ -23,6 +23,7 @@ struct uplink {
     const struct uplink_events *events;
     void *ctx;
     struct tls_context *tls;
+    bool acknowledge_at_once;
     struct mqtt_client *client; /* NULL: waiting for the next attempt */
     uv_timer_t timer;           /* down: next attempt; up: next status */
     struct backoff backoff;
@@ -129,7 +130,9 @@ static void start_connecting(struct uplink *u)
 {
     const struct uplink_config *c = u->config;
     struct mqtt_will will = {.topic = bytes_str(c->status_topic), .payload = OFFLINE_STATUS, .qos = 1, .retain = true};
-    struct mqtt_client_options o = {.stream = uplink_config_stream(c, u->tls), .session = u->session};
+    struct mqtt_client_options o = {.stream = uplink_config_stream(c, u->tls),
+                                    .session = u->session,
+                                    .acknowledge_at_once = u->acknowledge_at_once};
     o.stream.connect_timeout_ms = CONNECT_TIMEOUT_MS;
     if (o.session.connack_timeout_ms == 0) {
         o.session.connack_timeout_ms = CONNECT_TIMEOUT_MS;
@@ -250,6 +253,7 @@ enum err uplink_create(uv_loop_t *loop, const struct uplink_options *o, const st
     u->loop = loop;
     u->config = o->config;
     u->session = o->session;
+    u->acknowledge_at_once = o->acknowledge_at_once;
     u->events = events;
     u->ctx = ctx;
     u->tls = o->tls ? tls_ref(o->tls) : NULL;

@@ -90,7 +90,8 @@ struct uplink_options {
     /* Takes client id, clean start, session expiry, inflight ... from here; user name, password and will are set by the uplink.
      * Borrowed slices must outlive it. */
     struct mqtt_session_options session;
-    struct tls_context *tls; /* referenced; NULL = none */
+    struct tls_context *tls;  /* referenced; NULL = none */
+    bool acknowledge_at_once; /* as in mqtt_client_options */
 };
 
 #define UPLINK_PROGRAM_TOKEN_MAX (UINT64_MAX - 1) /* larger tokens are the uplink's own */

@@ -55,26 +55,26 @@ look() {
     return 1
 }
 
-# change CALL...
-change() {
+# announce CALL...: counts a change and says it. 1 = it is only to be shown.
+announce() {
     changes=$((changes + 1))
     if [ -n "$dry" ]; then
         show would "$@"
         : >"$work/answer"
-        return
+        return 1
     fi
     say "aws $1 $2"
+}
+
+# change CALL...
+change() {
+    announce "$@" || return 0
     run_aws "$@" || failed "$@"
 }
 
 # delete CALL...: not there any more is good; what AWS still takes for attached is tried again.
 delete() {
-    changes=$((changes + 1))
-    if [ -n "$dry" ]; then
-        show would "$@"
-        return
-    fi
-    say "aws $1 $2"
+    announce "$@" || return 0
     tries=0
     until run_aws "$@"; do
         ! missing || return 0
@@ -92,12 +92,7 @@ again() {
 
 # Creating what needs a role that was made a moment ago fails until AWS has spread the news.
 change_soon() {
-    changes=$((changes + 1))
-    if [ -n "$dry" ]; then
-        show would "$@"
-        return
-    fi
-    say "aws $1 $2"
+    announce "$@" || return 0
     tries=0
     until run_aws "$@"; do
         again InvalidRequestException || failed "$@"

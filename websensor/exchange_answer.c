@@ -1,7 +1,11 @@
 /* What a request is answered with: its formats' answers, errors, the page, health, metrics. */
 #include "websensor/exchange_internal.h"
 
+#include "base/json.h"
+
 #include <stdio.h>
+
+enum { ERROR_TEXT_MAX = 4096 };
 
 static enum MHD_Result send_reply(struct exchange *x, unsigned status, const char *type, struct bytes body,
                                   struct reply_extra extra)
@@ -16,16 +20,12 @@ static enum MHD_Result send_reply(struct exchange *x, unsigned status, const cha
 
 enum MHD_Result exchange_refuse(struct exchange *x, int status, const char *reason, struct reply_extra extra)
 {
-    char text[256];
+    struct buffer text;
     struct server_metrics *m = &x->server->metrics;
-    int n = snprintf(text, sizeof(text), "{\"error\":\"");
-    for (const char *c = reason; *c && n < (int)sizeof(text) - 8; c++) {
-        if (*c == '"' || *c == '\\') {
-            text[n++] = '\\';
-        }
-        text[n++] = *c;
-    }
-    n += snprintf(text + n, sizeof(text) - (size_t)n, "\"}\n");
+    buffer_init(&text, ERROR_TEXT_MAX);
+    enum err e = buffer_append_str(&text, "{\"error\":");
+    e = e ? e : json_append_string(&text, bytes_str(reason));
+    e = e ? e : buffer_append_str(&text, "}\n");
     metric_add(status == 503                    ? &m->unavailable
                : status == 429                  ? &m->limited
                : status == 401 || status == 403 ? &m->unauthorized
@@ -34,7 +34,10 @@ enum MHD_Result exchange_refuse(struct exchange *x, int status, const char *reas
     if (status == 401 && !extra.authenticate) {
         extra.authenticate = "Bearer realm=\"websensor\"";
     }
-    return send_reply(x, (unsigned)status, "application/json", bytes_make(text, (size_t)n), extra);
+    enum MHD_Result r = send_reply(x, (unsigned)status, "application/json",
+                                   e ? BYTES("{\"error\":\"no memory\"}\n") : buffer_bytes(&text), extra);
+    buffer_finish(&text);
+    return r;
 }
 
 enum MHD_Result exchange_unavailable(struct exchange *x, const char *reason, unsigned retry_after_s)

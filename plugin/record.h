@@ -6,6 +6,8 @@
 
 #include "base/bytes.h"
 
+#include <stddef.h>
+
 /* Sinks as bits of record.sinks. The numbers stand on disk: never reuse one. */
 enum sink_id {
     SINK_IOTCORE = 0,
@@ -42,6 +44,10 @@ struct record {
     struct bytes message_path;
     struct bytes table; /* DynamoDB table, empty = default */
 };
+
+/* A field more has to be emptied below too. */
+_Static_assert(sizeof(struct record) == offsetof(struct record, topic) + 12 * sizeof(struct bytes),
+               "record_init names every field");
 
 /* Empties every field. One by one: compilers clear the whole with an instruction that takes longer than all the rest of capturing a
  * message. */

@@ -2,7 +2,9 @@
 AWS are replaced."""
 
 import base64
+import datetime
 import json
+import pathlib
 import re
 import shutil
 import sqlite3
@@ -17,6 +19,30 @@ SCENARIOS = sorted((TOP / "conf" / "scenarios").glob("*.conf"))
 # An uplink as The Things Stack v3 sends it, the same by MQTT and by webhook, of the device and formatter of sensors/riot-lorawan.
 UPLINK = TOP / "test" / "integration" / "data" / "things-stack-uplink.json"
 MEASURED = ("field-7", 1795168800250, {"battery": 3.12, "humidity": 48.5, "temperature": 21.37, "rssi": -97, "snr": 6})
+
+
+def pytest_generate_tests(metafunc):
+    if "uplink" in metafunc.fixturenames:
+        files = [UPLINK, *map(pathlib.Path, metafunc.config.getoption("--uplink"))]
+        metafunc.parametrize("uplink", [Uplink(f) for f in files], ids=lambda u: u.name)
+
+
+class Uplink:
+    """A file with an uplink, and the measurement that has to come of it."""
+
+    def __init__(self, path):
+        self.name = path.stem
+        self.text = path.read_bytes()
+        uplink = json.loads(self.text)
+        ids, message = uplink["end_device_ids"], uplink["uplink_message"]
+        self.user = ids["application_ids"]["application_id"] + "@ttn"
+        self.topic = f"v3/{self.user}/devices/{ids['device_id']}/up"
+        second, fraction = re.fullmatch(r"(.*?)(?:\.(\d+))?Z", uplink["received_at"]).groups()
+        received = datetime.datetime.fromisoformat(second + "+00:00")
+        values = message.get("decoded_payload") or {"frm_payload": message.get("frm_payload", "")}
+        best = max(message["rx_metadata"], key=lambda g: (g.get("snr", 0), g["rssi"]))
+        values = {**{k: best[k] for k in ("rssi", "snr") if k in best}, **values}
+        self.measured = (ids["device_id"], int(received.timestamp()) * 1000 + int(((fraction or "") + "000")[:3]), values)
 
 
 class Scenario(Broker):
@@ -87,36 +113,40 @@ def measured(path):
         return [(s, t, json.loads(m)) for s, t, m in db.execute("select sensor, timestamp, message from measurement")]
 
 
-def test_things_stack_by_the_bridge(scenario, plain_broker, tmp_path):
+def test_things_stack_by_the_bridge(scenario, plain_broker, tmp_path, uplink):
     """mosquitto's own bridge fetches the uplink from a broker that plays The Things Stack's MQTT server, which knows the user."""
     passwords = tmp_path / "ttn-passwords"
-    subprocess.run(["mosquitto_passwd", "-c", "-b", passwords, "my-application@ttn", "NNSXS.SECRET"], check=True, capture_output=True)
+    subprocess.run(["mosquitto_passwd", "-c", "-b", passwords, uplink.user, "NNSXS.SECRET"], check=True, capture_output=True)
     passwords.chmod(0o644)
     ttn = plain_broker(name="ttn", port=free_port(), conf=f"password_file {passwords}")
-    b = scenario("things-stack", [(r"^address .*", f"address 127.0.0.1:{ttn.port}"), (r"^bridge_capath.*\n", "")])
+    b = scenario("things-stack", [(r"^address .*", f"address 127.0.0.1:{ttn.port}"), (r"^bridge_capath.*\n", ""),
+                                  ("my-application@ttn", uplink.user)])
     wait_until(lambda: re.search(r"mosquitto-aws-my-application", ttn.log), 20, "the bridge")
-    topic = "v3/my-application@ttn/devices/field-7/up"
-    with b.recorder(topic) as seen:
+    with b.recorder(uplink.topic) as seen:
         def arrived():
-            ttn.publish(topic, UPLINK.read_bytes())
+            ttn.publish(uplink.topic, uplink.text)
             return seen.messages
         wait_until(arrived, 20, "the uplink", 0.5)
     b.wait_drained("sqlite")
-    assert measured(tmp_path / "measurements.db") == [MEASURED]
+    assert measured(tmp_path / "measurements.db") == [uplink.measured]
 
 
-def test_things_stack_by_the_webhook(scenario, program, build, tmp_path):
+def test_things_stack_by_the_webhook(scenario, program, build, tmp_path, uplink):
     """The request as The Things Stack sends it: JSON, its own headers, and the secret that the webhook was given."""
     b = scenario("things-stack")
     w = Websensor(program, build, b.port, options=["ttn_secret hush"]).wait_broker()
     headers = {"Content-Type": "application/json", "User-Agent": "TheThingsStack/3.34.1 (linux/amd64)", "X-Tts-Domain": "eu1.cloud.thethings.network",
                "X-Downlink-Apikey": "NNSXS.DOWN", "X-Downlink-Push": "https://eu1.cloud.thethings.network/api/v3/as/applications/x/down/push"}
-    assert w.post("/ttn", UPLINK.read_bytes(), headers=headers).status == 401
+    assert w.post("/ttn", uplink.text, headers=headers).status == 401
     with b.recorder("v3/#") as seen:
-        assert w.post("/ttn", UPLINK.read_bytes(), headers={**headers, "X-Webhook-Secret": "hush"}).status == 200
-        assert seen.wait_messages(1)[0].topic == "v3/my-application@ttn/devices/field-7/up"
+        assert w.post("/ttn", uplink.text, headers={**headers, "X-Webhook-Secret": "hush"}).status == 200
+        assert seen.wait_messages(1)[0].topic == uplink.topic
     b.wait_drained("sqlite")
-    assert measured(tmp_path / "measurements.db") == [MEASURED]
+    assert measured(tmp_path / "measurements.db") == [uplink.measured]
+
+
+def test_what_is_expected_of_the_recording():
+    assert Uplink(UPLINK).measured == MEASURED
 
 
 @pytest.mark.skipif(not shutil.which("node"), reason="node is not installed")

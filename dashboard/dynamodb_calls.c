@@ -142,7 +142,9 @@ void dynamodb_calls_destroy(struct dynamodb_calls *calls)
         if (calls->has_timer) {
             uv_close((uv_handle_t *)&calls->timer, NULL);
         }
-        uv_run(&calls->loop, UV_RUN_DEFAULT);
+        while (uv_run(&calls->loop, UV_RUN_DEFAULT) != 0) {
+            /* credentials that came meanwhile have stopped it (on_ready) */
+        }
         (void)uv_loop_close(&calls->loop);
     }
     free(calls);

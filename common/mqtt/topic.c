@@ -118,6 +118,38 @@ bool topic_matches(struct bytes filter, struct bytes topic)
     return filter_ends ? topic_ends : bytes_equal(filter, BYTES("#"));
 }
 
+static bool is_wildcard(struct bytes level)
+{
+    return bytes_equal(level, BYTES("+")) || bytes_equal(level, BYTES("#"));
+}
+
+bool topic_filters_overlap(struct bytes a, struct bytes b)
+{
+    const bool dollar_a = a.len > 0 && a.data[0] == '$';
+    const bool dollar_b = b.len > 0 && b.data[0] == '$';
+    if (dollar_a != dollar_b) {
+        return false; /* where one begins with '$', a wildcard of the other does not match it */
+    }
+    if ((bytes_equal(a, BYTES("/#")) && bytes_equal(b, BYTES("+"))) ||
+        (bytes_equal(a, BYTES("+")) && bytes_equal(b, BYTES("/#")))) {
+        return false; /* only the empty name, which is none */
+    }
+    bool a_ends = false;
+    bool b_ends = false;
+    while (!a_ends && !b_ends) {
+        struct bytes in_a = next_level(&a, &a_ends);
+        struct bytes in_b = next_level(&b, &b_ends);
+        if ((a_ends && bytes_equal(in_a, BYTES("#"))) || (b_ends && bytes_equal(in_b, BYTES("#")))) {
+            return true;
+        }
+        if (!is_wildcard(in_a) && !is_wildcard(in_b) && !bytes_equal(in_a, in_b)) {
+            return false;
+        }
+    }
+    /* "x/#" matches "x" */
+    return (a_ends && b_ends) || bytes_equal(a_ends ? b : a, BYTES("#"));
+}
+
 size_t topic_level_count(struct bytes topic)
 {
     size_t count = 1;

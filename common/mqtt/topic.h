@@ -23,6 +23,9 @@ bool topic_safe(struct bytes topic);
  * match a name that begins with '$' (section 4.7.2). "$share/NAME/" is not taken off. */
 bool topic_matches(struct bytes filter, struct bytes topic);
 
+/* Is there a name that both of two valid filters match? "$share/NAME/" is not taken off. */
+bool topic_filters_overlap(struct bytes a, struct bytes b);
+
 /* Levels, from 1: "a/b" has 2, "/" has 2 empty ones. */
 size_t topic_level_count(struct bytes topic);
 /* E_NOT_FOUND when there is no such level. */

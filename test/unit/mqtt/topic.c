@@ -2,6 +2,8 @@
 
 #include "mqtt/topic.h"
 
+#include <stdio.h>
+
 static void test_names(void **state)
 {
     (void)state;
@@ -97,6 +99,40 @@ static void test_matches(void **state)
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         if (topic_matches(bytes_str(cases[i].filter), bytes_str(cases[i].topic)) != cases[i].matches) {
             fail_msg("%s and %s", cases[i].filter, cases[i].topic);
+        }
+    }
+}
+
+/* Does a name of up to four of these levels match both? */
+static bool some_name_matches(struct bytes a, struct bytes b)
+{
+    static const char *const levels[] = {"", "a", "b", "c", "$x"};
+    char name[32];
+    for (unsigned n = 0; n < 4 * 5 * 5 * 5 * 5; n++) {
+        unsigned rest = n / 4;
+        size_t len = 0;
+        for (unsigned level = 0; level <= n % 4; level++, rest /= 5) {
+            len += (size_t)snprintf(name + len, sizeof(name) - len, "%s%s", level ? "/" : "", levels[rest % 5]);
+        }
+        struct bytes topic = bytes_make(name, len);
+        if (topic_matches(a, topic) && topic_matches(b, topic)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void test_overlap(void **state)
+{
+    (void)state;
+    static const char *const filters[] = {"a",  "a/b",  "a/+", "+/b", "+",    "#",    "a/#",   "a/b/#", "b/#",
+                                          "/a", "+/+/", "/#",  "$x",  "$x/#", "$x/+", "a/+/c", "+/b/#", "c/+/+"};
+    for (size_t i = 0; i < sizeof(filters) / sizeof(filters[0]); i++) {
+        for (size_t j = 0; j < sizeof(filters) / sizeof(filters[0]); j++) {
+            bool both = some_name_matches(bytes_str(filters[i]), bytes_str(filters[j]));
+            if (topic_filters_overlap(bytes_str(filters[i]), bytes_str(filters[j])) != both) {
+                fail_msg("%s and %s: %d expected", filters[i], filters[j], both);
+            }
         }
     }
 }
@@ -201,7 +237,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_names),  cmocka_unit_test(test_length),  cmocka_unit_test(test_matches),
         cmocka_unit_test(test_levels), cmocka_unit_test(test_rewrite), cmocka_unit_test(test_prefix_filter),
-        cmocka_unit_test(test_safe),
+        cmocka_unit_test(test_safe),   cmocka_unit_test(test_overlap),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -24,6 +24,7 @@ struct uplink {
     void *ctx;
     struct tls_context *tls;
     bool acknowledge_at_once;
+    bool resume;
     struct mqtt_client *client; /* NULL: waiting for the next attempt */
     uv_timer_t timer;           /* down: next attempt; up: next status */
     struct backoff backoff;
@@ -166,6 +167,7 @@ static void on_connected(void *ctx, const struct mqtt_connack *connack)
     }
     u->up = true;
     u->up_since = mono_now();
+    u->session.clean_start = u->session.clean_start && !u->resume;
     log_emit(&log_up, "broker=%s:%u security=%s", u->config->broker.host, u->config->broker.port,
              mqtt_client_security(u->client));
     if (u->config->status_topic) {
@@ -254,6 +256,7 @@ enum err uplink_create(uv_loop_t *loop, const struct uplink_options *o, const st
     u->config = o->config;
     u->session = o->session;
     u->acknowledge_at_once = o->acknowledge_at_once;
+    u->resume = o->resume;
     u->events = events;
     u->ctx = ctx;
     u->tls = o->tls ? tls_ref(o->tls) : NULL;
@@ -281,6 +284,13 @@ void uplink_close(struct uplink *u, void (*on_closed)(void *ctx))
         publish_status(u, OFFLINE_STATUS);
     }
     mqtt_client_close(u->client, true);
+}
+
+void uplink_renew(struct uplink *u)
+{
+    if (uplink_is_up(u)) {
+        mqtt_client_close(u->client, true);
+    }
 }
 
 bool uplink_is_up(const struct uplink *u)

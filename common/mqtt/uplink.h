@@ -92,6 +92,7 @@ struct uplink_options {
     struct mqtt_session_options session;
     struct tls_context *tls;  /* referenced; NULL = none */
     bool acknowledge_at_once; /* as in mqtt_client_options */
+    bool resume;              /* session.clean_start is for the first connection only */
 };
 
 #define UPLINK_PROGRAM_TOKEN_MAX (UINT64_MAX - 1) /* larger tokens are the uplink's own */
@@ -101,6 +102,10 @@ MUST_CHECK enum err uplink_create(uv_loop_t *loop, const struct uplink_options *
                                   void *ctx, struct uplink **out);
 /* Publishes the offline status, disconnects and frees; on_closed (may be NULL) follows, later. No other event comes. */
 void uplink_close(struct uplink *u, void (*on_closed)(void *ctx));
+
+/* Disconnects in good order and connects again after a while: on_down, then on_up. What is not acknowledged comes again from a session
+ * that outlives the connection. Nothing while down. */
+void uplink_renew(struct uplink *u);
 
 bool uplink_is_up(const struct uplink *u);
 /* An attempt is under way: on_up or on_down follows. */

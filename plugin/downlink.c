@@ -2,10 +2,10 @@
 
 #include "base/backoff.h"
 #include "mqtt/topic.h"
-#include "plugin/downlink_echo.h"
 #include "plugin/downlink_filters.h"
-#include "plugin/downlink_receipts.h"
+#include "plugin/echo.h"
 #include "plugin/iotcore_limits.h"
+#include "plugin/receipts.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -29,6 +29,7 @@ enum {
     TOPIC_MAX = 65535,
     PROPERTIES_MAX = 256 * 1024,
     ESCAPED_SIZE = 300,
+    ECHO_SLOTS = 1024,
 };
 
 struct downlink_link {
@@ -119,7 +120,7 @@ enum err downlink_create(const struct sink_host *host, const struct plugin_optio
         d->links[i].suback_deadline = MONO_NEVER;
         d->links[i].owed_until = MONO_NEVER;
     }
-    echo_init(&d->echo, random_seed());
+    echo_init(&d->echo, random_seed(), ECHO_SLOTS);
     buffer_init(&d->topic, TOPIC_MAX);
     buffer_init(&d->properties, PROPERTIES_MAX);
     *out = d;

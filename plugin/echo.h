@@ -1,11 +1,13 @@
-/* Which messages were sent up a moment ago, so that they are known when they come back down. A table of fixed size: what is
- * overwritten costs a repeated message, nothing else. One thread at a time. */
-#ifndef PLUGIN_DOWNLINK_ECHO_H
-#define PLUGIN_DOWNLINK_ECHO_H
+/* Which messages went out a moment ago, so that they are known when they come back by another way: what was sent up to IoT Core and comes
+ * down, what a client published and a session at the same broker receives. A table of fixed size: what is overwritten costs a repeated
+ * message, nothing else. One thread at a time. */
+#ifndef PLUGIN_ECHO_H
+#define PLUGIN_ECHO_H
 
 #include "base/clock.h"
 
-#define ECHO_SLOTS 1024u
+/* A message has this many places; the oldest makes room. */
+#define ECHO_WAYS 4u
 /* How long a message may take to come back. */
 #define ECHO_WINDOW_MS 30000u
 /* The same where the server was asked not to send it back: an equal message of somebody else's must not be taken for it. */
@@ -20,10 +22,12 @@ struct echo_slot {
 
 struct echo {
     uint64_t seed;
-    struct echo_slot *slots; /* ECHO_SLOTS; owned; NULL until the first message */
+    size_t slot_count;
+    struct echo_slot *slots; /* owned; NULL until the first message */
 };
 
-void echo_init(struct echo *e, uint64_t seed);
+/* `slot_count`: a multiple of ECHO_WAYS; a slot takes 32 bytes. */
+void echo_init(struct echo *e, uint64_t seed, size_t slot_count);
 void echo_finish(struct echo *e);
 
 /* This message was sent on `link`. */

@@ -30,7 +30,8 @@ struct forwarder {
     struct spool *spool;
     struct rejected *rejected;
     struct loop *loop;
-    uint8_t sinks; /* SINK_BIT()s; fixed after create */
+    struct wills *wills; /* NULL: none are wanted */
+    uint8_t sinks;       /* SINK_BIT()s; fixed after create */
     struct slot slots[SINK_COUNT];
     atomic_bool ticked;
     bool started; /* the loop's thread runs */
@@ -123,6 +124,19 @@ static enum err create_sinks(struct forwarder *f, const struct plugin_options *o
     return E_OK;
 }
 
+static enum err create_wills(struct forwarder *f, const struct plugin_options *o, struct outbox *outbox,
+                             struct option_error *error)
+{
+    if (o->will_count == 0) {
+        return E_OK;
+    }
+    enum err e = wills_create(loop_uv(f->loop), outbox, o, &f->wills);
+    if (e) {
+        option_error_set(error, "option will: %s", err_name(e));
+    }
+    return e;
+}
+
 static enum err start_spool(struct forwarder *f, struct option_error *error)
 {
     enum err e = spool_start(f->spool, loop_uv(f->loop), on_records, f);
@@ -151,6 +165,7 @@ static void begin(void *arg)
     f->housekeeping.data = f;
     enum err e = open_rejected(f, b->options, b->error);
     e = e ? e : create_sinks(f, b->options, b->outbox, b->error);
+    e = e ? e : create_wills(f, b->options, b->outbox, b->error);
     e = e ? e : start_spool(f, b->error);
     if (!e) {
         uv_timer_start(&f->housekeeping, on_housekeeping, HOUSEKEEPING_MS, HOUSEKEEPING_MS);
@@ -264,7 +279,7 @@ static void on_sink_stopped(void *ctx)
 static void end(void *arg)
 {
     struct forwarder *f = arg;
-    f->stopping = 1; /* ours, so that a sink that stops at once does not end the rest early */
+    f->stopping = 2; /* the wills' and ours, so that a sink that stops at once does not end the rest early */
     for (unsigned id = 0; id < SINK_COUNT; id++) {
         struct sink *s = f->slots[id].sink;
         f->slots[id].sink = NULL;
@@ -273,6 +288,8 @@ static void end(void *arg)
             s->ops->stop(s, f->drain_ms, on_sink_stopped, f);
         }
     }
+    wills_stop(f->wills, on_sink_stopped, f);
+    f->wills = NULL;
     on_sink_stopped(f);
 }
 
@@ -361,6 +378,11 @@ void forwarder_tick(struct forwarder *f)
 struct spool *forwarder_spool(struct forwarder *f)
 {
     return f->spool;
+}
+
+struct wills *forwarder_wills(struct forwarder *f)
+{
+    return f->wills;
 }
 
 uint8_t forwarder_sinks(const struct forwarder *f)

@@ -4,6 +4,7 @@
 #define PLUGIN_FORWARDER_H
 
 #include "plugin/sink.h"
+#include "plugin/wills.h"
 
 struct forwarder;
 
@@ -24,6 +25,8 @@ void forwarder_reload(struct forwarder *f, const struct plugin_options *o);
 void forwarder_tick(struct forwarder *f);
 
 struct spool *forwarder_spool(struct forwarder *f);
+/* NULL without `will` lines. */
+struct wills *forwarder_wills(struct forwarder *f);
 /* SINK_BIT()s of the sinks that run. */
 uint8_t forwarder_sinks(const struct forwarder *f);
 /* NULL when this sink is not configured. Values may be read from any thread. */

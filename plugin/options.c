@@ -1,108 +1,11 @@
 #include "plugin/options.h"
 
 #include "aws/options.h"
+#include "plugin/option_lists.h"
 #include "plugin/spool.h"
 
 #include <stdlib.h>
 #include <unistd.h>
-
-#define ROUTES_MAX 100000u
-
-static enum err no_memory(struct option_error *error)
-{
-    option_error_set(error, "no memory");
-    return E_NOMEM;
-}
-
-static enum err set_topic(void *config, struct bytes value, struct option_error *error)
-{
-    struct plugin_options *o = config;
-    struct topic_route r;
-    if (o->topic_count >= ROUTES_MAX) {
-        option_error_set(error, "more than %u lines", ROUTES_MAX);
-        return E_TOO_LARGE;
-    }
-    enum err e = topic_route_parse(value, &r, error);
-    if (e) {
-        return e;
-    }
-    struct topic_route *grown = realloc(o->topics, (o->topic_count + 1) * sizeof(*grown));
-    if (!grown) {
-        topic_route_finish(&r);
-        return no_memory(error);
-    }
-    o->topics = grown;
-    o->topics[o->topic_count++] = r;
-    return E_OK;
-}
-
-static enum err print_topics(const void *config, const char *name, struct buffer *out)
-{
-    const struct plugin_options *o = config;
-    enum err e = E_OK;
-    for (size_t i = 0; !e && i < o->topic_count; i++) {
-        e = buffer_appendf(out, "%s ", name);
-        e = e ? e : topic_route_print(&o->topics[i], out);
-        e = e ? e : buffer_append_byte(out, '\n');
-    }
-    return e;
-}
-
-static void finish_topics(void *config)
-{
-    struct plugin_options *o = config;
-    for (size_t i = 0; i < o->topic_count; i++) {
-        topic_route_finish(&o->topics[i]);
-    }
-    free(o->topics);
-    o->topics = NULL;
-    o->topic_count = 0;
-}
-
-static enum err set_store(void *config, struct bytes value, struct option_error *error)
-{
-    struct plugin_options *o = config;
-    struct store_route r;
-    if (o->store_count >= ROUTES_MAX) {
-        option_error_set(error, "more than %u lines", ROUTES_MAX);
-        return E_TOO_LARGE;
-    }
-    enum err e = store_route_parse(value, &r, error);
-    if (e) {
-        return e;
-    }
-    struct store_route *grown = realloc(o->stores, (o->store_count + 1) * sizeof(*grown));
-    if (!grown) {
-        store_route_finish(&r);
-        return no_memory(error);
-    }
-    o->stores = grown;
-    o->stores[o->store_count++] = r;
-    return E_OK;
-}
-
-static enum err print_stores(const void *config, const char *name, struct buffer *out)
-{
-    const struct plugin_options *o = config;
-    enum err e = E_OK;
-    for (size_t i = 0; !e && i < o->store_count; i++) {
-        e = buffer_appendf(out, "%s ", name);
-        e = e ? e : store_route_print(&o->stores[i], out);
-        e = e ? e : buffer_append_byte(out, '\n');
-    }
-    return e;
-}
-
-static void finish_stores(void *config)
-{
-    struct plugin_options *o = config;
-    for (size_t i = 0; i < o->store_count; i++) {
-        store_route_finish(&o->stores[i]);
-    }
-    free(o->stores);
-    o->stores = NULL;
-    o->store_count = 0;
-}
 
 static const struct option_word protocol_words[] = {{"mqttv5", IOT_MQTT_V5}, {"mqttv311", IOT_MQTT_V311}, {NULL, 0}};
 static const struct option_word spool_full_words[] = {
@@ -117,17 +20,17 @@ static const struct option_row rows[] = {
     {.name = "topic",
      .type = OPTION_CUSTOM,
      .repeatable = true,
-     .set = set_topic,
-     .print = print_topics,
-     .finish = finish_topics,
+     .set = option_add_topic,
+     .print = option_print_topics,
+     .finish = option_finish_topics,
      .arg = "FILTER [out|in|both] [QOS] [LOCAL-PREFIX [REMOTE-PREFIX]]",
      .text = "Forward matching messages to AWS IoT Core (out), take commands from there (in), or both."},
     {.name = "store",
      .type = OPTION_CUSTOM,
      .repeatable = true,
-     .set = set_store,
-     .print = print_stores,
-     .finish = finish_stores,
+     .set = option_add_store,
+     .print = option_print_stores,
+     .finish = option_finish_stores,
      .arg = "FILTER [sensor=..] [time=..] [message=..] [table=..]",
      .text = "Store matching messages as measurements in every store that is configured."},
     {.name = "iot_endpoint",
@@ -226,6 +129,23 @@ static const struct option_row rows[] = {
      AT(config_file),
      .arg = "FILE",
      .text = "More of these options, without the prefix; read again on SIGHUP."},
+    {.name = "will",
+     .type = OPTION_CUSTOM,
+     .repeatable = true,
+     .set = option_add_will,
+     .print = option_print_wills,
+     .finish = option_finish_wills,
+     .arg = "FILTER",
+     .text = "Topics on which last wills are expected: they are watched through a session at local_broker."},
+    {.name = "local_broker",
+     .type = OPTION_HOSTPORT,
+     AT(local_broker),
+     .max = 1883,
+     .initial = "127.0.0.1:1883",
+     .arg = "HOST[:PORT]",
+     .text = "A listener of this broker without TLS, for will."},
+    {.name = "local_username", .type = OPTION_STRING, AT(local_username), .arg = "NAME", .text = "User name there."},
+    {.name = "local_password", .type = OPTION_STRING, AT(local_password), .arg = "TEXT", .text = "Password there."},
     {.name = "spool_dir",
      .type = OPTION_PATH,
      AT(spool_dir),
@@ -269,12 +189,28 @@ const struct option_table plugin_option_table = {rows, sizeof(rows) / sizeof(row
 
 /* Options that are only read at start. */
 static const char *const fixed[] = {
-    "iot_endpoint",      "iot_client_id",      "iot_connections",
-    "iot_protocol",      "iot_notifications",  "aws_region",
-    "aws_profile",       "aws_role_alias",     "aws_credentials_endpoint",
-    "dynamodb_table",    "dynamodb_endpoint",  "dynamodb_sensor_key",
-    "dynamodb_time_key", "dynamodb_time_type", "dynamodb_connections",
-    "sqlite_file",       "config_file",        "spool_dir",
+    "iot_endpoint",
+    "iot_client_id",
+    "iot_connections",
+    "iot_protocol",
+    "iot_notifications",
+    "aws_region",
+    "aws_profile",
+    "aws_role_alias",
+    "aws_credentials_endpoint",
+    "dynamodb_table",
+    "dynamodb_endpoint",
+    "dynamodb_sensor_key",
+    "dynamodb_time_key",
+    "dynamodb_time_type",
+    "dynamodb_connections",
+    "sqlite_file",
+    "config_file",
+    "spool_dir",
+    "will",
+    "local_broker",
+    "local_username",
+    "local_password",
 };
 
 static enum err default_client_id(struct plugin_options *o, struct option_error *error)
@@ -293,7 +229,7 @@ static enum err default_client_id(struct plugin_options *o, struct option_error 
         o->iot_client_id = bytes_dup_str(buffer_bytes(&id));
     }
     buffer_finish(&id);
-    return o->iot_client_id ? E_OK : no_memory(error);
+    return o->iot_client_id ? E_OK : option_no_memory(error);
 }
 
 static enum err wrong(struct option_error *error, const char *text)
@@ -323,6 +259,9 @@ static enum err check_together(const struct plugin_options *o, struct option_err
     if (o->aws_role_alias && !o->iot_certfile) {
         return wrong(error, "option aws_role_alias needs iot_certfile and iot_keyfile");
     }
+    if (o->local_password && !o->local_username) {
+        return wrong(error, "option local_password needs local_username");
+    }
     if (o->iot_client_id && o->iot_client_id[0] == '$') {
         return wrong(error, "option iot_client_id must not begin with '$' (AWS IoT Core limits)");
     }
@@ -342,7 +281,7 @@ static enum err read_lines(struct plugin_options *o, const struct plugin_option 
     if (o->config_file) {
         char *path = strdup(o->config_file);
         if (!path) {
-            return no_memory(error);
+            return option_no_memory(error);
         }
         struct option_error why = {""};
         enum err e = options_read_file(&plugin_option_table, o, path, &why);
@@ -363,7 +302,7 @@ enum err plugin_options_create(const struct plugin_option *lines, size_t count, 
 {
     struct plugin_options *o = calloc(1, sizeof(*o));
     if (!o) {
-        return no_memory(error);
+        return option_no_memory(error);
     }
     atomic_init(&o->references, 1);
     enum err e = options_init(&plugin_option_table, o);

@@ -46,6 +46,12 @@ struct plugin_options {
     char *sqlite_file;         /* NULL = no local store */
     uint64_t sqlite_retention; /* ms, 0 = keep */
 
+    char **wills; /* filters, which do not overlap */
+    size_t will_count;
+    struct option_hostport local_broker;
+    char *local_username; /* NULL = none */
+    char *local_password;
+
     char *config_file;
     char *spool_dir;
     uint64_t spool_max_size;

@@ -39,6 +39,7 @@ struct plugin {
     struct outbox *outbox;
     struct forwarder *forwarder;
     struct capture *capture;
+    struct wills *wills; /* the forwarder's; NULL without `will` lines */
     struct status *status;
     struct control *control;
     struct mono next_status;
@@ -193,9 +194,12 @@ static int make_properties(const struct outbox_message *m, mosquitto_property **
 
 static enum err publish_local(void *ctx, const struct outbox_message *m)
 {
-    (void)ctx;
+    const struct plugin *p = ctx;
     mosquitto_property *properties = NULL;
     char *topic = bytes_dup_str(m->topic);
+    if (p->wills) {
+        wills_passed(p->wills, m->topic, m->payload);
+    }
     int rc = topic ? make_properties(m, &properties) : MOSQ_ERR_NOMEM;
     if (rc == MOSQ_ERR_SUCCESS) {
         rc = mosquitto_broker_publish_copy(NULL, topic, (int)m->payload.len, m->payload.data, m->qos, m->retain,
@@ -210,7 +214,7 @@ static enum err publish_local(void *ctx, const struct outbox_message *m)
 
 static void drain_outbox(struct plugin *p, size_t max)
 {
-    const struct outbox_broker broker = {.log = write_broker_log, .publish = publish_local};
+    const struct outbox_broker broker = {.log = write_broker_log, .publish = publish_local, .ctx = p};
     outbox_drain(p->outbox, &broker, max);
 }
 
@@ -246,13 +250,16 @@ static int on_message(int event, void *event_data, void *userdata)
     e = e ? e : capture_take(p->capture, &match, &r);
     free_copies(&copies);
     drain_outbox(p, OUTBOX_PER_TURN);
-    if (!e) {
-        return MOSQ_ERR_SUCCESS;
-    }
-    if (m->qos > 0 && e != E_TOO_LARGE) {
+    if (e && e != E_TOO_LARGE && m->qos > 0) {
         /* The only answer that loses nothing: the connection closes without acknowledgement (MOSQUITTO.md). */
         log_emit(&log_refused, "error=%s", err_name(e));
         return MOSQ_ERR_NOMEM;
+    }
+    if (p->wills) {
+        wills_passed(p->wills, topic, r.payload);
+    }
+    if (!e) {
+        return MOSQ_ERR_SUCCESS;
     }
     log_emit(&log_lost, "error=%s qos=%u bytes=%u", err_name(e), m->qos, m->payloadlen);
     return MOSQ_ERR_SUCCESS;
@@ -399,6 +406,9 @@ static enum err start(struct plugin *p, const struct mosquitto_opt *options, int
     }
     option_error_set(why, "no memory");
     e = capture_create(p->options, forwarder_sinks(p->forwarder), forwarder_spool(p->forwarder), &p->capture);
+    if (!e && (p->wills = forwarder_wills(p->forwarder)) != NULL) {
+        wills_attach(p->wills, p->capture);
+    }
     e = e ? e : status_create(p->forwarder, &p->status);
     e = e ? e : control_create(p->forwarder, p->outbox, &p->control);
     return e ? e : register_events(p);

@@ -1,4 +1,4 @@
-#include "plugin/downlink_receipts.h"
+#include "plugin/receipts.h"
 
 #include <stdatomic.h>
 #include <stdbool.h>

@@ -1,7 +1,7 @@
-/* The way back from the broker's thread: which messages the local broker has taken, so that the loop's thread can acknowledge
- * them to IoT Core. Outlives its owner while the outbox still holds messages. */
-#ifndef PLUGIN_DOWNLINK_RECEIPTS_H
-#define PLUGIN_DOWNLINK_RECEIPTS_H
+/* The way back from the broker's thread: which messages it has taken, so that the loop's thread can acknowledge them where they came
+ * from (IoT Core, a session at the local broker). Outlives its owner while the outbox still holds messages. */
+#ifndef PLUGIN_RECEIPTS_H
+#define PLUGIN_RECEIPTS_H
 
 #include "base/err.h"
 #include "base/mailbox.h"
@@ -17,7 +17,7 @@ struct receipt {
     uint64_t generation; /* of the link's connection */
     unsigned link;
     uint16_t packet_id;
-    enum err result; /* of the local broker; E_CANCELLED: it was not asked */
+    enum err result; /* of the broker's thread; E_CANCELLED: it was not asked */
 };
 
 /* `on_receipt(ctx, r)` is called on the loop's thread for each; r is freed after it. Before the loop runs. */
@@ -30,7 +30,7 @@ void receipts_stop(struct receipts *home, void (*on_stopped)(void *ctx), void *c
 struct receipt *receipt_new(struct receipts *home);
 /* Gives back one that the outbox did not take. Loop's thread. */
 void receipt_cancel(struct receipt *r);
-/* For outbox_publish: `r` is a struct receipt. Broker's thread. */
+/* Sends it home; for outbox_publish, too. `r` is a struct receipt. Broker's thread. */
 void receipt_done(void *r, enum err result);
 
 #endif

@@ -40,6 +40,11 @@ def complaints(text):
     ("spool_dir /nonexistent/dir/spool", "spool_dir|/nonexistent/dir/spool"),
     ("config_file /nonexistent/file", "config_file|/nonexistent/file"),
     ("dynamodb_time_type X", "dynamodb_time_type"),
+    ("will a/#/b", "will"),
+    ("will $share/g/a", "will"),
+    ("will $SYS/#", "will"),
+    ("local_broker host:99999", "local_broker"),
+    ("local_password x", "local_username"),
 ])
 def test_mistakes_stop_the_broker_with_one_line(broker, option, words):
     b = broker(options=["store x", option], start=False)

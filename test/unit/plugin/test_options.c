@@ -106,6 +106,9 @@ static void test_mistakes_name_the_option(void **state)
     bad(LINES({"topic", "a/#/b"}), "topic");
     bad(LINES({"store", "a sensor=topic(x)"}), "store");
     bad(LINES({"config_file", "/nowhere/at/all"}), "config_file");
+    bad(LINES({"will", "$share/g/a"}), "will");
+    bad(LINES({"will", "$SYS/#"}), "will");
+    bad(LINES({"will", "a/+"}, {"will", "b/#"}, {"will", "+/c"}), "a/+");
 }
 
 static void test_options_that_go_together(void **state)
@@ -118,6 +121,7 @@ static void test_options_that_go_together(void **state)
     bad(LINES({"aws_role_alias", "r"}), "aws_credentials_endpoint");
     bad(LINES({"aws_role_alias", "r"}, {"aws_credentials_endpoint", "h"}), "iot_certfile");
     bad(LINES({"iot_client_id", "$x"}), "iot_client_id");
+    bad(LINES({"local_password", "x"}), "local_username");
 }
 
 static char *write_file(const char *text)

@@ -12,6 +12,7 @@
 #define KEEPALIVE_IDLE_S 60
 #define KEEPALIVE_INTERVAL_S 15
 #define KEEPALIVE_PROBES 4
+#define ACKNOWLEDGE_PASSES 2
 
 static void stream_free(struct stream *s)
 {
@@ -125,6 +126,22 @@ static void linger(struct stream *s)
     }
 }
 
+/* Nothing has been sent since stream_acknowledge. Others have a pass of the turn to write something. */
+static void acknowledge(struct stream *s)
+{
+    /* An even value: this once, the kernel goes on to let acknowledgements travel with data. */
+    const int once = 2;
+    if (s->acknowledge_in == 0 || s->state != STREAM_OPEN) {
+        return;
+    }
+    if (--s->acknowledge_in > 0) {
+        turn_add(s->turn, &s->item);
+    } else {
+        /* Where it is not possible, the acknowledgement comes later. */
+        (void)setsockopt(s->fd, IPPROTO_TCP, TCP_QUICKACK, &once, sizeof(once));
+    }
+}
+
 static void on_turn(struct turn_item *item)
 {
     struct stream *s = (struct stream *)item;
@@ -134,6 +151,7 @@ static void on_turn(struct turn_item *item)
     }
     stream_read_held(s);
     stream_flush(s);
+    acknowledge(s);
     if (s->out.len == 0) {
         turn_take_back(s->turn, &s->out);
     }
@@ -308,10 +326,9 @@ void stream_commit(struct stream *s)
 
 void stream_acknowledge(struct stream *s)
 {
-    int one = 1;
-    if (s->state == STREAM_OPEN && s->out.len == 0 && s->sending.len == 0) {
-        /* Where it is not possible, the acknowledgement comes later. */
-        (void)setsockopt(s->fd, IPPROTO_TCP, TCP_QUICKACK, &one, sizeof(one));
+    if (s->state == STREAM_OPEN) {
+        s->acknowledge_in = ACKNOWLEDGE_PASSES;
+        turn_add(s->turn, &s->item);
     }
 }
 

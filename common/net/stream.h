@@ -46,7 +46,7 @@ MUST_CHECK enum err stream_write(struct stream *s, struct bytes data);
  * call stream_commit(). Until the end of this turn only. NULL unless open. */
 struct buffer *stream_out(struct stream *s);
 void stream_commit(struct stream *s);
-/* What was received is acknowledged by TCP at once if nothing is about to be sent that the acknowledgement could travel with.
+/* What was received is acknowledged by TCP at the end of this turn, if nothing is sent in it that the acknowledgement travels with.
  * A peer that has Nagle's algorithm on (mosquitto by default) sends no more small packets before that. */
 void stream_acknowledge(struct stream *s);
 /* An encoder's append said E_FULL: one on_drain follows, at the end of this turn at the earliest. */

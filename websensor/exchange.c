@@ -1,7 +1,6 @@
 /* One request, from its first line to the end of its answer. */
 #include "websensor/access.h"
 #include "websensor/exchange_internal.h"
-#include "websensor/framing.h"
 #include "websensor/inflate.h"
 
 #include <stdlib.h>
@@ -11,7 +10,7 @@ enum {
     TARGET_MAX = 8192,
     /* Bytes over the ceiling that are still read, so that the client gets to see its 413. */
     EXCESS_MAX = 1 << 20,
-    AWAIT_MS = 5,
+    AWAIT_MS = 20,
     /* Memory of all bodies that are being received; small ones are let in all the same. */
     BODIES_MAX = 32 << 20,
     BODY_SMALL = 4096,
@@ -63,8 +62,11 @@ void exchange_on_completed(void *cls, struct MHD_Connection *connection, void **
     }
     if (x->state == EXCHANGE_AWAITED) {
         front_await_end(x->front);
+    } else if (x->state == EXCHANGE_ANSWERED) {
+        front_answer_end(x->front);
     }
     delivery_forget(x->server->delivery, &x->job);
+    reply_put_back(&x->server->replies, x->kept);
     drop_body(x);
     ingest_finish(&x->in);
     free(x->target);
@@ -115,12 +117,12 @@ static enum MHD_Result take_head(struct exchange *x, const char *method, const c
 {
     struct server *s = x->server;
     const struct reply_extra close = {.close = true};
-    struct bytes encoding = reply_header(x->connection, "Content-Encoding");
+    struct bytes encoding = x->framing.field[FIELD_CONTENT_ENCODING];
     const char *methods = NULL;
     bool get = strcmp(method, "GET") == 0 || strcmp(method, "HEAD") == 0;
     *answered = true;
     metric_add(&s->metrics.requests, 1);
-    if (!framing_is_clear(x->connection, version)) {
+    if (!framing_is_clear(&x->framing, version)) {
         return exchange_refuse(x, 400, "the request's framing is ambiguous or malformed", close);
     }
     if (!x->target) {
@@ -133,7 +135,7 @@ static enum MHD_Result take_head(struct exchange *x, const char *method, const c
         return exchange_refuse(x, 429, "too many requests from this address",
                                (struct reply_extra){.retry_after_s = RETRY_SOON_S});
     }
-    if (get && framing_has_body(x->connection)) {
+    if (get && framing_has_body(&x->framing)) {
         return exchange_refuse(x, 400, "a body has no meaning with this method", close);
     }
     if (!ingest_is_known(target(x), get, &methods)) {
@@ -159,7 +161,7 @@ static enum MHD_Result take_head(struct exchange *x, const char *method, const c
     if (encoding.len > 0 && !x->gzip && !bytes_equal(encoding, BYTES("identity"))) {
         return exchange_refuse(x, 415, "of the content encodings only gzip is taken", close);
     }
-    if (framing_length_over(x->connection, s->config->max_body)) {
+    if (framing_length_over(&x->framing, s->config->max_body)) {
         return exchange_refuse(x, 413, "the body is too large", close);
     }
     *answered = false;
@@ -209,17 +211,18 @@ static enum err inflate_body(struct exchange *x)
 
 static int parse(struct exchange *x, const char *method)
 {
+    const struct bytes *field = x->framing.field;
     struct buffer user, password;
     buffer_init(&user, 4096);
     buffer_init(&password, 4096);
-    (void)access_basic(reply_header(x->connection, "Authorization"), &user, &password);
+    (void)access_basic(field[FIELD_AUTHORIZATION], &user, &password);
     struct ingest_request rq = {
         .method = bytes_str(method),
         .target = target(x),
         .body = buffer_bytes(&x->body),
         .user = buffer_bytes(&user),
-        .limit_user = reply_header(x->connection, "X-Limit-U"),
-        .limit_device = reply_header(x->connection, "X-Limit-D"),
+        .limit_user = field[FIELD_LIMIT_USER],
+        .limit_device = field[FIELD_LIMIT_DEVICE],
         .walk_topic = x->server->config->walk_topic,
         .named_by_token = x->server->tokens != NULL,
     };
@@ -233,15 +236,15 @@ static int parse(struct exchange *x, const char *method)
 static int check_access(struct exchange *x, const char **reason)
 {
     struct server *s = x->server;
+    const struct bytes *field = x->framing.field;
     struct access_rules rules = {s->tokens, s->config->ttn_secret, s->config->allow_anonymous};
-    bool forwarded = reply_header(x->connection, "X-Forwarded-For").len > 0 ||
-                     reply_header(x->connection, "Forwarded").len > 0 || reply_header(x->connection, "Via").len > 0;
+    bool forwarded = field[FIELD_X_FORWARDED_FOR].len > 0 || field[FIELD_FORWARDED].len > 0 || field[FIELD_VIA].len > 0;
     struct access_request rq = {
-        .authorization = reply_header(x->connection, "Authorization"),
-        .webhook_secret = reply_header(x->connection, "X-Webhook-Secret"),
-        .origin = reply_header(x->connection, "Origin"),
-        .host = reply_header(x->connection, "Host"),
-        .fetch_site = reply_header(x->connection, "Sec-Fetch-Site"),
+        .authorization = field[FIELD_AUTHORIZATION],
+        .webhook_secret = field[FIELD_WEBHOOK_SECRET],
+        .origin = field[FIELD_ORIGIN],
+        .host = field[FIELD_HOST],
+        .fetch_site = field[FIELD_FETCH_SITE],
         .loopback = conn_is_loopback(x->conn) && !forwarded,
     };
     return access_check(&rules, &rq, &x->in, reason);
@@ -268,13 +271,18 @@ static bool begin_once(struct exchange *x, bool *fresh, enum MHD_Result *answer)
 static void on_done(struct delivery_job *job)
 {
     struct exchange *x = (struct exchange *)job;
-    if (x->state == EXCHANGE_SUSPENDED) {
+    void *front = x->front;
+    bool awaited = x->state == EXCHANGE_AWAITED;
+    x->state = EXCHANGE_SETTLED;
+    if (!awaited) {
         MHD_resume_connection(x->connection);
     } else {
-        front_await_end(x->front);
+        front_await_end(front);
+        if (!front_is_running(front)) {
+            (void)exchange_answer_delivery(x); /* a failure ends x at once, or when libmicrohttpd asks again */
+        }
     }
-    x->state = EXCHANGE_SETTLED;
-    front_wake(x->front);
+    front_wake(front);
 }
 
 static void await(struct exchange *x)
@@ -372,14 +380,15 @@ enum MHD_Result exchange_on_request(void *cls, struct MHD_Connection *connection
     switch (x->state) {
     case EXCHANGE_HEAD:
         x->state = EXCHANGE_BODY;
+        framing_read(&x->framing, connection);
         conn_enter(x->server->conns, x->conn, CONN_BODY, mono_now());
         /* libmicrohttpd ends a connection that is answered here, so only what has a body is: its body need not be read. */
-        return framing_has_body(connection) ? take_head(x, method, version, &answered) : MHD_YES;
+        return framing_has_body(&x->framing) ? take_head(x, method, version, &answered) : MHD_YES;
     case EXCHANGE_BODY:
         if (*upload_data_size > 0) {
             return take_body(x, upload_data, upload_data_size);
         }
-        if (!framing_has_body(connection)) {
+        if (!framing_has_body(&x->framing)) {
             enum MHD_Result r = take_head(x, method, version, &answered);
             if (answered) {
                 return r;
@@ -392,8 +401,9 @@ enum MHD_Result exchange_on_request(void *cls, struct MHD_Connection *connection
         await_on(x);
         break;
     case EXCHANGE_SUSPENDED:
-    case EXCHANGE_ANSWERED:
         break;
+    case EXCHANGE_ANSWERED: /* libmicrohttpd could not take the answer */
+        return MHD_NO;
     }
     return MHD_YES;
 }

@@ -7,14 +7,26 @@
 
 enum { ERROR_TEXT_MAX = 4096 };
 
-static enum MHD_Result send_reply(struct exchange *x, unsigned status, const char *type, struct bytes body,
-                                  struct reply_extra extra)
+/* Is the connection to be ended behind the answer? */
+static bool is_last(const struct exchange *x)
+{
+    return front_is_draining(x->front) || x->server->stopping;
+}
+
+static void enter_answered(struct exchange *x)
 {
     x->state = EXCHANGE_ANSWERED;
+    front_answer(x->front);
     if (x->conn) {
         conn_enter(x->server->conns, x->conn, CONN_ANSWER, mono_now());
     }
-    extra.close |= front_is_draining(x->front) || x->server->stopping;
+}
+
+static enum MHD_Result send_reply(struct exchange *x, unsigned status, const char *type, struct bytes body,
+                                  struct reply_extra extra)
+{
+    enter_answered(x);
+    extra.close |= is_last(x);
     return reply_send(x->connection, status, type, body, &extra);
 }
 
@@ -45,6 +57,20 @@ enum MHD_Result exchange_unavailable(struct exchange *x, const char *reason, uns
     return exchange_refuse(x, 503, reason, (struct reply_extra){.retry_after_s = retry_after_s});
 }
 
+/* What AWS IoT's own HTTPS API answers. */
+static enum MHD_Result send_message(struct exchange *x, unsigned long long id)
+{
+    char text[REPLY_KEPT_LENGTH + 1];
+    int n = snprintf(text, sizeof(text), "{\"message\":\"OK\",\"traceId\":\"%016llx\"}\n", id);
+    x->kept = n == REPLY_KEPT_LENGTH && !is_last(x) ? reply_take(&x->server->replies) : NULL;
+    if (!x->kept) {
+        return send_reply(x, 200, "application/json", bytes_make(text, (size_t)n), (struct reply_extra){0});
+    }
+    memcpy(x->kept->text, text, sizeof(text));
+    enter_answered(x);
+    return reply_send_kept(x->connection, x->kept);
+}
+
 enum MHD_Result exchange_accept(struct exchange *x)
 {
     struct server *s = x->server;
@@ -54,8 +80,7 @@ enum MHD_Result exchange_accept(struct exchange *x)
     const char *type = "application/json";
     switch (x->in.reply) {
     case INGEST_REPLY_MESSAGE:
-        n = snprintf(text, sizeof(text), "{\"message\":\"OK\",\"traceId\":\"%016llx\"}\n", id);
-        break;
+        return send_message(x, id);
     case INGEST_REPLY_OK:
         n = snprintf(text, sizeof(text), "OK");
         type = "text/plain; charset=utf-8";
@@ -127,10 +152,7 @@ enum MHD_Result exchange_answer_get(struct exchange *x, struct bytes path, bool 
     const struct page_file *f = page_find(path);
     *known = true;
     if (f) {
-        x->state = EXCHANGE_ANSWERED;
-        if (x->conn) {
-            conn_enter(x->server->conns, x->conn, CONN_ANSWER, mono_now());
-        }
+        enter_answered(x);
         return reply_page(x->connection, f, front_is_draining(x->front));
     }
     if (bytes_equal(path, BYTES("/healthz"))) {

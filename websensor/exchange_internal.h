@@ -2,6 +2,7 @@
 #ifndef WEBSENSOR_EXCHANGE_INTERNAL_H
 #define WEBSENSOR_EXCHANGE_INTERNAL_H
 
+#include "websensor/framing.h"
 #include "websensor/reply.h"
 #include "websensor/server_internal.h"
 
@@ -27,6 +28,7 @@ struct exchange {
     struct MHD_Connection *connection;
     struct conn *conn;
     char *target;
+    struct framing framing; /* from BODY on */
     enum exchange_state state;
     bool too_large;
     bool crowded; /* no memory for its body */
@@ -35,8 +37,9 @@ struct exchange {
     struct buffer body;
     struct ingest in;
     struct walking_verdict verdict;
-    uint64_t suspend_at; /* of the loop's clock, in ms; AWAITED */
-    bool begun;          /* its key stands in the repetition table */
+    uint64_t suspend_at;     /* of the loop's clock, in ms; AWAITED */
+    bool begun;              /* its key stands in the repetition table */
+    struct reply_kept *kept; /* NULL: the answer is none of the stock */
 };
 
 /* --- exchange_answer.c: each queues an answer, the request is ANSWERED then */

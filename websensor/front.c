@@ -1,6 +1,7 @@
 #include "websensor/front.h"
 
 #include "base/log.h"
+#include "net/turn.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -15,7 +16,7 @@ enum {
     MEMORY_STEP = 2048,
     /* Connections above our own ceiling, so that the one that has to go and the one that comes can be open together. */
     SPARE_CONNECTIONS = 256,
-    PASSES = 2, /* of libmicrohttpd in a turn of the loop, as long as it has something to do */
+    PASSES = 2, /* of libmicrohttpd in a turn of the loop, if there is more to do than to await */
     AWAITED_MAX = 256,
     AWAITED_POLL_MS = 1,
 };
@@ -25,11 +26,15 @@ LOG_POINT(log_listening, "http.listening", LOG_NOTICE, "listening");
 struct front_daemon {
     struct front_daemon *next; /* links the daemons of a front, the newest first */
     struct front *front;
-    struct MHD_Daemon *mhd;
+    struct MHD_Daemon *mhd; /* NULL: stopped */
+    struct turn *turn;
+    struct turn_item item; /* libmicrohttpd is to be run in this turn */
     uv_poll_t poll;
     uv_timer_t timer;
     unsigned open_handles;
-    unsigned awaited; /* requests whose answer is awaited without suspending them */
+    unsigned awaited;   /* requests whose answer is awaited without suspending them */
+    unsigned answering; /* requests that have an answer which is not sent yet */
+    bool running;       /* libmicrohttpd's callbacks may come */
     bool draining;
 };
 
@@ -41,26 +46,33 @@ struct front {
 
 /* --- running libmicrohttpd */
 
-static void run(struct front_daemon *d);
-
 static void on_timer(uv_timer_t *timer)
 {
-    run(timer->data);
+    struct front_daemon *d = timer->data;
+    turn_add(d->turn, &d->item);
 }
 
 static void on_ready(uv_poll_t *poll, int status, int events)
 {
+    struct front_daemon *d = poll->data;
     (void)status;
     (void)events;
-    run(poll->data);
+    turn_add(d->turn, &d->item);
 }
 
-static void run(struct front_daemon *d)
+/* Once at the end of each turn, so that the answers to what the broker has acknowledged and the requests that have come share it. */
+static void run(struct turn_item *item)
 {
+    struct front_daemon *d = (struct front_daemon *)((char *)item - offsetof(struct front_daemon, item));
     MHD_UNSIGNED_LONG_LONG ms = 0;
     bool timed = true;
-    for (unsigned i = 0; i < PASSES && timed && ms == 0; i++) {
+    if (!d->mhd) {
+        return;
+    }
+    for (unsigned i = 0; i < PASSES && timed && ms == 0 && (i == 0 || d->awaited == 0 || d->answering > 0); i++) {
+        d->running = true;
         (void)MHD_run(d->mhd);
+        d->running = false;
         timed = MHD_get_timeout(d->mhd, &ms) == MHD_YES;
     }
     if (timed) {
@@ -75,6 +87,7 @@ static void on_handle_closed(uv_handle_t *handle)
 {
     struct front_daemon *d = handle->data;
     if (--d->open_handles == 0) {
+        turn_put(d->turn);
         free(d);
     }
 }
@@ -85,6 +98,7 @@ static void stop_daemon(struct front_daemon *d)
     uv_timer_stop(&d->timer);
     (void)MHD_run(d->mhd); /* takes up what has been resumed */
     MHD_stop_daemon(d->mhd);
+    d->mhd = NULL;
     uv_close((uv_handle_t *)&d->poll, on_handle_closed);
     uv_close((uv_handle_t *)&d->timer, on_handle_closed);
 }
@@ -125,6 +139,13 @@ static enum err add_daemon(struct front *f, int fd, const char *cert, const char
         return E_NOMEM;
     }
     d->front = f;
+    d->item.run = run;
+    enum err e = turn_get(f->loop, &d->turn);
+    if (e != E_OK) {
+        free(d);
+        close(fd);
+        return e;
+    }
     d->mhd = start_mhd(d, fd, cert, key);
     const union MHD_DaemonInfo *info = d->mhd ? MHD_get_daemon_info(d->mhd, MHD_DAEMON_INFO_EPOLL_FD) : NULL;
     if (!info || uv_poll_init(f->loop, &d->poll, info->epoll_fd) != 0) {
@@ -134,6 +155,7 @@ static enum err add_daemon(struct front *f, int fd, const char *cert, const char
         if (same_socket(fd, &socket_stat)) { /* libmicrohttpd closes it in some cases and not in others */
             close(fd);
         }
+        turn_put(d->turn);
         free(d);
         return f->options.tls ? E_TLS : E_IO;
     }
@@ -144,7 +166,7 @@ static enum err add_daemon(struct front *f, int fd, const char *cert, const char
     d->next = f->daemons;
     f->daemons = d;
     uv_poll_start(&d->poll, UV_READABLE, on_ready);
-    run(d);
+    turn_add(d->turn, &d->item);
     return E_OK;
 }
 
@@ -310,7 +332,12 @@ void front_tick(struct front *f)
 void front_wake(void *cls)
 {
     struct front_daemon *d = cls;
-    uv_timer_start(&d->timer, on_timer, 0, 0); /* without threads libmicrohttpd does not wake itself */
+    turn_add(d->turn, &d->item); /* without threads libmicrohttpd does not wake itself */
+}
+
+bool front_is_running(void *cls)
+{
+    return ((struct front_daemon *)cls)->running;
 }
 
 bool front_await(void *cls)
@@ -326,6 +353,16 @@ bool front_await(void *cls)
 void front_await_end(void *cls)
 {
     ((struct front_daemon *)cls)->awaited--;
+}
+
+void front_answer(void *cls)
+{
+    ((struct front_daemon *)cls)->answering++;
+}
+
+void front_answer_end(void *cls)
+{
+    ((struct front_daemon *)cls)->answering--;
 }
 
 void *front_ctx(void *cls)

@@ -43,8 +43,10 @@ void front_destroy(struct front *f);
 /* Frees daemons of old certificates that have no connection left. About once a second. */
 void front_tick(struct front *f);
 
-/* A request can be answered now, or its connection was resumed: its callback follows in the loop's next turn. */
+/* A request can be answered now or has been, or its connection was resumed: what is to be done follows in this turn of the loop. */
 void front_wake(void *cls);
+/* Is libmicrohttpd at work? Then nothing but its callback's own request may be answered. */
+bool front_is_running(void *cls);
 
 /* libmicrohttpd asks again and again for an answer that is neither given nor suspended. For a wait of a few milliseconds that
  * costs less than suspending, which takes the socket out of epoll and puts it back in: while something is awaited,
@@ -52,6 +54,10 @@ void front_wake(void *cls);
 bool front_await(void *cls);
 /* One of them is settled, suspended after all, or gone. */
 void front_await_end(void *cls);
+
+/* An answer is given to libmicrohttpd; it is sent, or the connection is gone. */
+void front_answer(void *cls);
+void front_answer_end(void *cls);
 
 void *front_ctx(void *cls);
 /* Is the connection one that should end after this answer? */

@@ -86,12 +86,13 @@ enum err ingest_add(struct ingest *in, struct bytes topic, struct bytes payload)
         in->room = room;
     }
     size_t start = in->text.len;
-    enum err e = buffer_append(&in->text, topic);
-    if (e == E_OK) {
-        e = buffer_append(&in->text, payload);
+    if (topic.len > in->text.max || payload.len > in->text.max - topic.len) {
+        return E_FULL;
     }
+    enum err e = buffer_reserve(&in->text, topic.len + payload.len);
+    e = e ? e : buffer_append(&in->text, topic);
+    e = e ? e : buffer_append(&in->text, payload);
     if (e != E_OK) {
-        in->text.len = start;
         return e;
     }
     in->messages[in->count++] = (struct ingest_message){start, topic.len, start + topic.len, payload.len};

@@ -1,7 +1,10 @@
 #include "websensor/reply.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <strings.h>
+
+enum { STOCK_MAX = 512 };
 
 struct header {
     const char *name;
@@ -52,19 +55,26 @@ static enum MHD_Result queue(struct MHD_Connection *connection, unsigned status,
     return result;
 }
 
+static struct MHD_Response *api_response(struct bytes body, enum MHD_ResponseMemoryMode mode, const char *type)
+{
+    struct MHD_Response *r = MHD_create_response_from_buffer(body.len, (void *)(uintptr_t)body.data, mode);
+    if (r && type) {
+        (void)MHD_add_response_header(r, "Content-Type", type);
+    }
+    if (r) {
+        add_headers(r, api_headers, sizeof(api_headers) / sizeof(api_headers[0]));
+    }
+    return r;
+}
+
 enum MHD_Result reply_send(struct MHD_Connection *connection, unsigned status, const char *type, struct bytes body,
                            const struct reply_extra *extra)
 {
-    struct MHD_Response *r =
-        MHD_create_response_from_buffer(body.len, (void *)(uintptr_t)body.data, MHD_RESPMEM_MUST_COPY);
+    struct MHD_Response *r = api_response(body, MHD_RESPMEM_MUST_COPY, type);
     char seconds[16];
     if (!r) {
         return MHD_NO;
     }
-    if (type) {
-        (void)MHD_add_response_header(r, "Content-Type", type);
-    }
-    add_headers(r, api_headers, sizeof(api_headers) / sizeof(api_headers[0]));
     if (extra && extra->allow) {
         (void)MHD_add_response_header(r, "Allow", extra->allow);
     }
@@ -79,6 +89,57 @@ enum MHD_Result reply_send(struct MHD_Connection *connection, unsigned status, c
         (void)MHD_add_response_header(r, "Connection", "close");
     }
     return queue(connection, status, r);
+}
+
+struct reply_kept *reply_take(struct reply_stock *s)
+{
+    struct reply_kept *k = s->first;
+    if (k) {
+        s->first = k->next;
+        s->count--;
+        return k;
+    }
+    k = calloc(1, sizeof(*k));
+    if (k) {
+        k->response = api_response(bytes_make(k->text, REPLY_KEPT_LENGTH), MHD_RESPMEM_PERSISTENT, "application/json");
+    }
+    if (k && !k->response) {
+        free(k);
+        k = NULL;
+    }
+    return k;
+}
+
+enum MHD_Result reply_send_kept(struct MHD_Connection *connection, struct reply_kept *k)
+{
+    return MHD_queue_response(connection, 200, k->response);
+}
+
+static void destroy_kept(struct reply_kept *k)
+{
+    MHD_destroy_response(k->response);
+    free(k);
+}
+
+void reply_put_back(struct reply_stock *s, struct reply_kept *k)
+{
+    if (k && s->count >= STOCK_MAX) {
+        destroy_kept(k);
+    } else if (k) {
+        k->next = s->first;
+        s->first = k;
+        s->count++;
+    }
+}
+
+void reply_stock_finish(struct reply_stock *s)
+{
+    while (s->first) {
+        struct reply_kept *next = s->first->next;
+        destroy_kept(s->first);
+        s->first = next;
+    }
+    s->count = 0;
 }
 
 static bool takes_gzip(struct MHD_Connection *connection)

@@ -384,6 +384,7 @@ void server_destroy(struct server *s)
     devices_destroy(s->devices);
     seen_destroy(s->seen);
     tokens_destroy(s->tokens);
+    reply_stock_finish(&s->replies);
     tls_unref(s->uplink_tls);
     free(s);
 }

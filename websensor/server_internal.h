@@ -7,6 +7,7 @@
 #include "websensor/delivery.h"
 #include "websensor/devices.h"
 #include "websensor/front.h"
+#include "websensor/reply.h"
 #include "websensor/seen.h"
 #include "websensor/server.h"
 #include "websensor/tokens.h"
@@ -43,6 +44,7 @@ struct server {
     size_t body_bytes; /* memory of the bodies of all requests */
     struct server_metrics metrics;
     uint64_t trace; /* of answers */
+    struct reply_stock replies;
     uv_timer_t timer;
     bool stopping;
     struct mono stop_by;

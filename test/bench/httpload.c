@@ -79,29 +79,37 @@ static void close_connection(struct connection *c)
     close(c->fd);
 }
 
-static void send_request(struct connection *c)
+static void send_request(struct connection *c, double when)
 {
     c->have = 0;
-    c->sent = now();
+    c->sent = when;
     ssize_t n = c->tls ? SSL_write(c->tls, request, (int)request_len) : send(c->fd, request, request_len, MSG_NOSIGNAL);
     if (n != (ssize_t)request_len) {
         errors++;
     }
 }
 
-/* Bytes of the answer when all of it is there; 0 = not yet. */
-static size_t answer_length(const struct connection *c)
+/* Is all of the answer there? *close: the server ends the connection behind it. */
+static bool is_whole(const struct connection *c, bool *close)
 {
-    const char *end = strstr(c->answer, "\r\n\r\n");
-    const char *length = strcasestr(c->answer, "\r\nContent-Length:");
-    if (!end) {
-        return 0;
+    const char *line = c->answer, *end = c->answer + c->have, *mark;
+    size_t length = 0;
+    *close = false;
+    while ((mark = memchr(line, '\n', (size_t)(end - line)))) {
+        if (mark - line <= 1) { /* the blank line */
+            return (size_t)(end - mark - 1) >= length;
+        }
+        if (strncasecmp(line, "Content-Length:", 15) == 0) {
+            length = strtoul(line + 15, NULL, 10);
+        } else if (strncasecmp(line, "Connection: close", 17) == 0) {
+            *close = true;
+        }
+        line = mark + 1;
     }
-    size_t total = (size_t)(end - c->answer) + 4 + (length && length < end ? strtoul(length + 17, NULL, 10) : 0);
-    return c->have >= total ? total : 0;
+    return false;
 }
 
-static void count(struct connection *c)
+static void count(const struct connection *c, double when)
 {
     if (strncmp(c->answer + 9, "20", 2) == 0) {
         good++;
@@ -109,39 +117,47 @@ static void count(struct connection *c)
         other++;
     }
     if (latency_count < LATENCY_MAX) {
-        latencies[latency_count++] = (float)((now() - c->sent) * 1e6);
+        latencies[latency_count++] = (float)((when - c->sent) * 1e6);
     }
+}
+
+/* Bytes received; 0: the connection has ended, -1: nothing yet. */
+static ssize_t receive(const struct connection *c, char *to, size_t room)
+{
+    if (!c->tls) {
+        ssize_t n = recv(c->fd, to, room, 0);
+        return n >= 0 ? n : errno == EAGAIN ? -1 : 0;
+    }
+    int n = SSL_read(c->tls, to, (int)room);
+    return n > 0 ? n : SSL_get_error(c->tls, n) == SSL_ERROR_WANT_READ ? -1 : 0;
 }
 
 static void on_readable(struct connection *c, int poll)
 {
-    for (;;) {
-        size_t room = ANSWER_MAX - c->have;
-        ssize_t n =
-            c->tls ? SSL_read(c->tls, c->answer + c->have, (int)room) : recv(c->fd, c->answer + c->have, room, 0);
-        bool later = c->tls ? n <= 0 && SSL_get_error(c->tls, (int)n) == SSL_ERROR_WANT_READ : n < 0 && errno == EAGAIN;
-        if (later) {
+    bool whole, close, ended;
+    do { /* a record of TLS may be less than what has come, and the poll does not tell of it again */
+        ssize_t n = receive(c, c->answer + c->have, ANSWER_MAX - c->have);
+        if (n < 0) {
             return;
         }
-        bool ended = n <= 0;
-        c->have += ended ? 0 : (size_t)n;
+        ended = n == 0;
+        c->have += (size_t)n;
         c->answer[c->have] = '\0';
-        bool whole = answer_length(c) > 0;
-        if (whole) {
-            count(c);
-        }
-        errors += ended && !whole;
-        if (ended || (whole && (anew || strcasestr(c->answer, "\r\nConnection: close")))) {
-            close_connection(c);
-            open_connection(c, poll);
-            whole = true;
-        }
-        if (whole) {
-            send_request(c);
-        }
-        if (!c->tls) {
-            return;
-        }
+        whole = is_whole(c, &close);
+    } while (c->tls && !ended && !whole);
+    double when = now();
+    if (whole) {
+        count(c, when);
+    }
+    errors += ended && !whole;
+    if (ended || (whole && (anew || close))) {
+        close_connection(c);
+        open_connection(c, poll);
+        when = now();
+        whole = true;
+    }
+    if (whole) {
+        send_request(c, when);
     }
 }
 
@@ -156,7 +172,7 @@ static void run(struct connection *all, int connections, int poll, double second
     struct epoll_event events[256];
     double start = now();
     for (int i = 0; i < connections; i++) {
-        send_request(&all[i]);
+        send_request(&all[i], now());
     }
     while (now() - start < seconds) {
         int n = epoll_wait(poll, events, 256, 100);
@@ -181,6 +197,7 @@ int main(int argc, char **argv)
         switch (option) {
         case 'T':
             context = SSL_CTX_new(TLS_client_method());
+            SSL_CTX_set_read_ahead(context, 1); /* all that has come with one receive */
             break;
         case 'C':
             anew = true;

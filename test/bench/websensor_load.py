@@ -58,7 +58,7 @@ def bench_websensor(context):
     websensor, plain, tls = start_websensor(context, directory, broker, identity)
     flask, flask_port = start_flask(directory, broker)
     with running(broker, websensor, flask):
-        variants = {
+        variants = context.chosen({
             "raw MQTT, QoS 1, 1 client, 16 under way": lambda: raw_mqtt(context, directory, broker.port, 1, 16),
             "raw MQTT, QoS 1, 1 client, 200 under way": lambda: raw_mqtt(context, directory, broker.port, 1, 200),
             "raw MQTT, QoS 1, 16 clients, 1 each": lambda: raw_mqtt(context, directory, broker.port, 16, 1),
@@ -69,7 +69,7 @@ def bench_websensor(context):
             "websensor over TLS, 200 connections": lambda: post(context, tls, 200, seconds, "-T"),
             "Flask + paho (QoS 0), 16 connections": lambda: post(context, flask_port, 16, seconds, "-C", "-u",
                                                                  "/walk-sensor/proc", "-b", "true"),
-        }
+        })
         figures = {name: [] for name in variants}
         cpu = {name: [] for name in variants}
         for _ in range(context.rounds):
@@ -78,17 +78,20 @@ def bench_websensor(context):
                 figures[name].append(measure())
                 cpu[name].append((websensor.cpu_seconds() - before) * 1e6 / (figures[name][-1] * seconds))
         median = {name: statistics.median(values) for name, values in figures.items()}
-        flask_rate = median["Flask + paho (QoS 0), 16 connections"]
+
+        def of(name, rate, digits):
+            """Compared with the variant `name`, if that was measured."""
+            return f"{rate / median[name]:.{digits}f}" if name in median else ""
 
         def of_raw(name, rate):
             """Compared with one raw client that has as many under way."""
-            depth = 200 if "200" in name else 16
-            return f"{rate / median[f'raw MQTT, QoS 1, 1 client, {depth} under way']:.2f}"
+            return of(f"raw MQTT, QoS 1, 1 client, {200 if '200' in name else 16} under way", rate, 2)
         context.table("POST /topics, 100 bytes, PUBACK awaited", ["variant", "requests/s", "of raw MQTT", "of Flask", "CPU of websensor, us"],
-                      [[name, f"{v:,.0f}", of_raw(name, v), f"{v / flask_rate:.1f}",
+                      [[name, f"{v:,.0f}", of_raw(name, v), of("Flask + paho (QoS 0), 16 connections", v, 1),
                         f"{statistics.median(cpu[name]):.1f}" if name.startswith("websensor") else ""]
                        for name, v in median.items()])
-        memory(context, directory, websensor, plain, tls)
+        if not context.only:
+            memory(context, directory, websensor, plain, tls)
 
 
 def memory(context, directory, websensor, plain, tls):

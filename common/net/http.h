@@ -1,10 +1,20 @@
-/* HTTP/1.1 client on a uv loop (libcurl's multi interface behind this door).
+/* HTTP/1.1 client on a uv loop.
  *
  * A client is one identity (CA, client certificate), one pool of kept-alive connections and one set of limits. A request ends in
  * exactly one on_done, never before http_request returns, unless it is cancelled. Certificates and host names are always verified; TLS 1.2
- * at least. Redirects are not followed, answers are not decompressed, no `Expect: 100-continue` is sent. Proxies come
- * from the environment (https_proxy, http_proxy, no_proxy). All calls and callbacks on the loop's thread; callbacks may
- * call any function here.
+ * at least. Redirects are not followed, answers are not decompressed, no `Expect: 100-continue` is sent. A request that went out on a
+ * kept-alive connection which the server had closed, so that nothing came back, is sent again on a new one. Proxies come from the
+ * environment (https_proxy, http_proxy, all_proxy, no_proxy), with their name and password. Renewed certificate files are used for
+ * the next connection. All calls and callbacks on the loop's thread; callbacks may call any function here.
+ *
+ * There are two of it, and a program links one: net_http_curl (libcurl's multi interface) and net_http_stream (our streams and
+ * libhttp-parser), which brings few libraries and so suits a program that starts for each request. Where they differ:
+ *
+ *   proxies          stream: http:// only; else the request ends in E_INVALID
+ *   idle_timeout_ms  curl: rounded up to s
+ *   cut-off answers  an https answer without length that ends without close_notify is E_RESET in stream, complete in curl
+ *   E_INVALID        of a URL comes from http_request in stream, in part from on_done in curl
+ *   max_per_host     by way of a proxy for plain HTTP, all hosts together are one in stream
  */
 #ifndef NET_HTTP_H
 #define NET_HTTP_H
@@ -25,7 +35,7 @@ struct http_client_options {
     const char *cafile;          /* PEM bundle, NULL = system CAs */
     const char *user_agent;      /* NULL = "mosquitto-aws" */
     uint32_t connect_timeout_ms; /* DNS, TCP and TLS; 0 = 10 s */
-    uint32_t idle_timeout_ms;    /* an idle connection older than this is not used again (rounded up to s); 0 = 50 s */
+    uint32_t idle_timeout_ms;    /* an idle connection older than this is not used again; 0 = 50 s */
     uint32_t max_per_host;       /* connections to one host and port; more requests wait their turn; 0 = 8 */
     uint32_t max_requests;       /* requests under way or waiting; 0 = 256 */
 };
@@ -39,9 +49,11 @@ struct http_header {
 
 struct http_request_options {
     enum http_method method;
-    const char *url; /* http:// or https://, escaped by the caller and sent as it is; copied */
+    /* http:// or https://, without user and password, up to 8 KiB; escaped by the caller and sent as it is; copied. */
+    const char *url;
     /* Copied. "Host" is made from the URL (with the port unless it is the scheme's own) and need not be given; a POST or
-     * PUT without "Content-Type" sends none. E_INVALID: a line break in one, or more than 64. */
+     * PUT without "Content-Type" sends none. E_INVALID: a line break in one, Content-Length, Transfer-Encoding or Connection
+     * (which are the client's), more than 64, or more than 64 KiB. */
     const struct http_header *headers;
     size_t header_count;
     struct bytes body;    /* POST and PUT; borrowed until on_done or http_cancel */
@@ -52,10 +64,10 @@ struct http_request_options {
 
 /* Valid during on_done. */
 struct http_answer {
-    /* E_OK: a complete answer came, whatever its status. Else status is 0 and body empty: E_DNS, E_UNREACHABLE, E_TLS,
+    /* E_OK: a complete answer came, whatever its status. Else status is 0 and body empty: E_DNS, E_UNREACHABLE (or a proxy that refuses), E_TLS,
      * E_TLS_VERIFY, E_REFUSED (our certificate), E_TIMEOUT (deadline, or connect timeout), E_RESET (broke
      * before the end), E_PROTOCOL (no valid HTTP), E_TOO_LARGE, E_CANCELLED (the client was closed), E_ACCESS (certificate
-     * or key file cannot be used), E_INVALID (URL), E_NOMEM. */
+     * or key file cannot be used), E_INVALID (URL, proxy), E_NOMEM. */
     enum err err;
     int status;
     struct bytes body;

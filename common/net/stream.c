@@ -70,6 +70,11 @@ static void enter_ended(struct stream *s)
     release(s);
 }
 
+const char *stream_progress(struct stream *s)
+{
+    return s->dial ? dial_progress(s->dial) : "no end of the TLS handshake";
+}
+
 /* --- the turn --- */
 
 static void on_poll(uv_poll_t *poll, int status, int events)
@@ -174,8 +179,7 @@ static void on_timer(uv_timer_t *timer)
         return;
     }
     char detail[320];
-    snprintf(detail, sizeof(detail), "not connected after %u ms: %s", s->connect_timeout_ms,
-             s->dial ? dial_progress(s->dial) : "no end of the TLS handshake");
+    snprintf(detail, sizeof(detail), "not connected after %u ms: %s", s->connect_timeout_ms, stream_progress(s));
     stream_finish(s, E_TIMEOUT, detail);
 }
 
@@ -284,6 +288,30 @@ fail:
 }
 
 /* --- when open --- */
+
+enum err stream_start_tls(struct stream *s, struct tls_context *tls, const char *server_name)
+{
+    if (s->state != STREAM_OPEN || s->tls || stream_pending(s) > 0) {
+        return E_INVALID;
+    }
+    enum err e = tls_session_create(tls, server_name, &s->tls);
+    if (e != E_OK) {
+        return e;
+    }
+    s->state = STREAM_HANDSHAKING;
+    start_timer(s, s->connect_timeout_ms);
+    struct bytes nothing = {NULL, 0};
+    stream_handshake(s, &nothing);
+    return E_OK;
+}
+
+bool stream_look(struct stream *s)
+{
+    if (s->state == STREAM_OPEN) {
+        stream_read(s, false);
+    }
+    return s->state == STREAM_OPEN;
+}
 
 size_t stream_pending(const struct stream *s)
 {

@@ -29,8 +29,8 @@ struct stream_events {
     void (*on_data)(void *ctx, struct bytes data); /* valid during the call */
     /* Bytes waiting are below a quarter of write_max, after stream_write said E_FULL or stream_await_drain was called. */
     void (*on_drain)(void *ctx);
-    /* Last call. E_CLOSED: end of file from the peer; E_REFUSED: it does not
-     * accept our certificate. `detail` (may be "") says more for the log; valid during the call. */
+    /* Last call. E_CLOSED: end of file from the peer, with a detail only when TLS was not ended by close_notify (something may be
+     * missing); E_REFUSED: it does not accept our certificate. `detail` (may be "") says more for the log; valid during the call. */
     void (*on_close)(void *ctx, enum err reason, const char *detail);
 };
 
@@ -38,6 +38,18 @@ struct stream_events {
  * An idle plain stream costs under 1 KiB, libuv's handles included. */
 MUST_CHECK enum err stream_connect(uv_loop_t *loop, const struct stream_options *o, const struct stream_events *events,
                                    void *ctx, struct stream **out);
+
+/* Begins TLS on an open plain stream through which somebody else's protocol (a proxy's) has been spoken so far. server_name: as in the
+ * options. on_open follows again, or on_close; connect_timeout_ms counts from now. E_INVALID unless open, plain and with nothing left to
+ * send; E_NOMEM. */
+MUST_CHECK enum err stream_start_tls(struct stream *s, struct tls_context *tls, const char *server_name);
+
+/* What a stream that is not open yet is doing, in words for the log. Valid until the next call. */
+const char *stream_progress(struct stream *s);
+
+/* Takes in what has come since the loop last polled (on_data is called as usual). False: the stream is not open, or no longer; on_close
+ * follows then. For a stream that has slept while the loop did not run. */
+bool stream_look(struct stream *s);
 
 /* Copies bytes into the output; they leave at the end of this turn of the loop. E_CLOSED unless open. E_FULL: nothing was
  * taken, on_drain follows. E_TOO_LARGE: more than write_max. */

@@ -120,10 +120,8 @@ static enum err configure(SSL_CTX *ctx, const struct tls_options *o, struct tls_
         e = tls_load_ca(ctx, o->cafile, error);
         /* A CA file that names an intermediate or the server's own certificate means just that. */
         X509_VERIFY_PARAM_set_flags(SSL_CTX_get0_param(ctx), X509_V_FLAG_PARTIAL_CHAIN);
-    } else if (SSL_CTX_set_default_verify_paths(ctx) != 1) {
-        ERR_clear_error();
-        snprintf(error->text, sizeof(error->text), "the system's CA certificates cannot be read");
-        e = E_IO;
+    } else {
+        e = tls_trust_system(ctx);
     }
     if (e == E_OK && (o->certfile || o->keyfile)) {
         if (!o->certfile || !o->keyfile) {

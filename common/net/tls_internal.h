@@ -24,6 +24,9 @@ MUST_CHECK enum err tls_load_identity(SSL_CTX *ctx, const char *certfile, const 
 /* Trusted CAs from a file. */
 MUST_CHECK enum err tls_load_ca(SSL_CTX *ctx, const char *cafile, struct tls_error *error);
 
+/* Trust in the CAs of the system, which are read when a server's certificate needs them (tls_system.c). */
+MUST_CHECK enum err tls_trust_system(SSL_CTX *ctx);
+
 /* Empties OpenSSL's error queue and puts what it says into `text`, in plain words where we have some. `peer` is "server" or
  * "client". Returns E_TLS, or E_REFUSED when the other side sent an alert about our certificate. */
 enum err tls_take_error(const char *peer, char *text, size_t size);

@@ -23,8 +23,8 @@ BANNED = {
 }
 # Tests may end the program, read the clock and scan what they wrote themselves.
 ALLOWED_IN_TESTS = {"exit", "_exit", "abort", "sscanf", "time", "system", "popen", "signal"}
-# The one place of the clocks.
-ALLOWED = {("common/base/clock.c", "time")}
+# The one place of the clocks; a program's own end.
+ALLOWED = {("common/base/clock.c", "time"), ("dashboard/main.c", "_exit")}
 
 
 def main():

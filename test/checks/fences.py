@@ -2,7 +2,7 @@
 """Who may include and link what: the dependency fences of docs/ARCHITECTURE.md.
 
     fences.py                 include lines and CMake's link lines
-    fences.py --built DIR     programs in the build directory DIR: no libmosquitto, the plugin's exports
+    fences.py --built DIR     programs in the build directory DIR: no libmosquitto, one HTTP client, the plugin's exports
 """
 
 import pathlib
@@ -26,12 +26,15 @@ PROGRAMS = ("plugin", "mqttsn", "websensor", "dashboard")
 DOORS = {
     r"mosquitto\w*\.h": r"plugin/(plugin|control\w*|downlink\w*)\.c",
     r"sqlite3\.h": r"common/store/.*",
-    r"curl/.*": r"common/net/http\w*\.[ch]",
+    r"curl/.*": r"common/net/http_curl\w*\.[ch]",
+    r"http_parser\.h": r"common/net/http_(reader|url)\.c",
     r"openssl/.*": r"common/net/(tls|dtls)\w*\.[ch]|common/aws/sigv4\w*\.c",
     r"uv\.h": r"(?!common/base/).*",
     r"microhttpd\.h": r"websensor/.*",
     r"fcgi\w*\.h": r"dashboard/.*",
 }
+# program -> the library that it does without (there are two HTTP clients)
+FOREIGN = {"plugin": "libhttp_parser", "mqttsn": "libcurl|libhttp_parser", "websensor": "libcurl|libhttp_parser", "dashboard": "libcurl"}
 EXPORTS = {"mosquitto_plugin_version", "mosquitto_plugin_init", "mosquitto_plugin_cleanup"}
 
 
@@ -115,8 +118,8 @@ def built_findings(build):
             if not path.is_file() or path.open("rb").read(4) != b"\x7fELF" or path.suffix == ".o":
                 continue
             name = f"{folder}/{path.name}"
-            if re.search(r"NEEDED.*libmosquitto", output("readelf", "-dW", path)):
-                yield f"{name}: needs libmosquitto"
+            for library in re.findall(rf"NEEDED.*\[((?:libmosquitto|{FOREIGN[folder]})\.so\S*)\]", output("readelf", "-dW", path)):
+                yield f"{name}: needs {library}"
             if path.suffix == ".so":
                 symbols = output("nm", "-D", "--defined-only", path).split("\n")
                 exports = {s.split()[-1] for s in symbols if s}

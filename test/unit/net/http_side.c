@@ -1,3 +1,5 @@
+#define _GNU_SOURCE /* strcasestr */
+
 #include "net/http_side.h"
 
 #include "unit.h"
@@ -122,7 +124,7 @@ bool result_has(const struct result *r, const char *text)
 
 void result_expect(struct result *r, enum err err, const char *words)
 {
-    if (r->err != err || !strstr(r->detail, words)) {
+    if (r->err != err || !strcasestr(r->detail, words)) {
         fail_msg("%s instead of %s: '%s' has not '%s'", err_name(r->err), err_name(err), r->detail, words);
     }
     assert_int_equal(r->status, 0);

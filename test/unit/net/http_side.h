@@ -44,7 +44,7 @@ void side_start(struct side *s, struct result *r, const struct http_request_opti
 /* Starts and waits for the end. */
 void side_ask(struct side *s, struct result *r, const struct http_request_options *o);
 bool result_has(const struct result *r, const char *text);
-/* It failed in this way, with these words in its detail. */
+/* It failed in this way, with these words in its detail, in capitals or not. */
 void result_expect(struct result *r, enum err err, const char *words);
 /* Blocks SIGPIPE as our loop threads do, and clears the environment of proxies. */
 void side_prepare_process(void);

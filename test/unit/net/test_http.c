@@ -1,143 +1,9 @@
+#include "net/http_server.h"
 #include "net/http_side.h"
 #include "unit.h"
 
-#include <microhttpd.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
-
-static void sleep_ms(long ms)
-{
-    struct timespec t = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000};
-    nanosleep(&t, NULL);
-}
-
-/* --- a server that says what it was asked --- */
-
-struct server {
-    struct MHD_Daemon *daemon;
-    uint16_t port;
-    atomic_uint connections;
-    atomic_uint open;
-    atomic_uint most_open;
-    atomic_uint requests;
-};
-
-struct upload {
-    struct buffer body;
-};
-
-static void add_header_line(struct buffer *b, const char *name, const char *value)
-{
-    assert_int_equal(buffer_appendf(b, "%s: %s\n", name, value ? value : ""), E_OK);
-}
-
-static enum MHD_Result on_header_line(void *cls, enum MHD_ValueKind kind, const char *name, const char *value)
-{
-    (void)kind;
-    add_header_line(cls, name, value);
-    return MHD_YES;
-}
-
-static enum MHD_Result answer(struct MHD_Connection *connection, const char *method, const char *url, struct upload *u)
-{
-    struct buffer text;
-    buffer_init(&text, (size_t)64 * 1024 * 1024);
-    assert_int_equal(buffer_appendf(&text, "%s %s\n", method, url), E_OK);
-    MHD_get_connection_values(connection, MHD_HEADER_KIND, on_header_line, &text);
-    assert_int_equal(buffer_append_str(&text, "\n"), E_OK);
-    assert_int_equal(buffer_append(&text, buffer_bytes(&u->body)), E_OK);
-    if (strcmp(url, "/slow") == 0) {
-        sleep_ms(400);
-    }
-    struct MHD_Response *response = MHD_create_response_from_buffer(text.len, text.data, MHD_RESPMEM_MUST_FREE);
-    MHD_add_response_header(response, "X-Thing", "first");
-    MHD_add_response_header(response, "X-Thing", "second");
-    enum MHD_Result r = MHD_queue_response(connection, strcmp(url, "/missing") == 0 ? 404 : 200, response);
-    MHD_destroy_response(response);
-    buffer_finish(&u->body);
-    free(u);
-    return r;
-}
-
-static enum MHD_Result on_request(void *cls, struct MHD_Connection *connection, const char *url, const char *method,
-                                  const char *version, const char *data, size_t *size, void **state)
-{
-    struct server *s = cls;
-    struct upload *u = *state;
-    (void)version;
-    if (!u) {
-        u = calloc(1, sizeof(*u));
-        buffer_init(&u->body, (size_t)64 * 1024 * 1024);
-        *state = u;
-        atomic_fetch_add(&s->requests, 1);
-        return MHD_YES;
-    }
-    if (*size > 0) {
-        assert_int_equal(buffer_append(&u->body, bytes_make(data, *size)), E_OK);
-        *size = 0;
-        return MHD_YES;
-    }
-    *state = NULL;
-    return answer(connection, method, url, u);
-}
-
-static void on_completed(void *cls, struct MHD_Connection *connection, void **state,
-                         enum MHD_RequestTerminationCode code)
-{
-    struct upload *u = *state;
-    (void)cls;
-    (void)connection;
-    (void)code;
-    if (u) {
-        buffer_finish(&u->body);
-        free(u);
-    }
-}
-
-static void on_connection(void *cls, struct MHD_Connection *connection, void **state,
-                          enum MHD_ConnectionNotificationCode code)
-{
-    struct server *s = cls;
-    (void)connection;
-    (void)state;
-    if (code == MHD_CONNECTION_NOTIFY_STARTED) {
-        unsigned open = atomic_fetch_add(&s->open, 1) + 1;
-        atomic_fetch_add(&s->connections, 1);
-        if (open > atomic_load(&s->most_open)) {
-            atomic_store(&s->most_open, open);
-        }
-    } else {
-        atomic_fetch_sub(&s->open, 1);
-    }
-}
-
-static void *keep_url(void *cls, const char *url, struct MHD_Connection *connection)
-{
-    (void)cls;
-    (void)url;
-    (void)connection;
-    return NULL;
-}
-
-static void server_start(struct server *s)
-{
-    memset(s, 0, sizeof(*s));
-    s->daemon =
-        MHD_start_daemon(MHD_USE_THREAD_PER_CONNECTION | MHD_USE_INTERNAL_POLLING_THREAD, 0, NULL, NULL, on_request, s,
-                         MHD_OPTION_NOTIFY_CONNECTION, on_connection, s, MHD_OPTION_NOTIFY_COMPLETED, on_completed, s,
-                         MHD_OPTION_URI_LOG_CALLBACK, keep_url, NULL, MHD_OPTION_END);
-    assert_non_null(s->daemon);
-    s->port = MHD_get_daemon_info(s->daemon, MHD_DAEMON_INFO_BIND_PORT)->port;
-}
-
-static void server_stop(struct server *s)
-{
-    MHD_stop_daemon(s->daemon);
-}
-
-/* --- good cases --- */
 
 static void test_methods(void **state)
 {
@@ -146,11 +12,11 @@ static void test_methods(void **state)
     static const enum http_method order[] = {HTTP_GET, HTTP_POST,   HTTP_HEAD, HTTP_POST,   HTTP_PUT,
                                              HTTP_GET, HTTP_DELETE, HTTP_PUT,  HTTP_HEAD,   HTTP_GET,
                                              HTTP_PUT, HTTP_POST,   HTTP_GET,  HTTP_DELETE, HTTP_POST};
-    struct server server;
+    struct http_server server;
     struct side s;
     struct result r;
     (void)state;
-    server_start(&server);
+    http_server_start(&server);
     side_init(&s);
     for (size_t i = 0; i < sizeof(order) / sizeof(order[0]); i++) {
         bool upload = order[i] == HTTP_POST || order[i] == HTTP_PUT;
@@ -177,7 +43,7 @@ static void test_methods(void **state)
         buffer_finish(&r.body);
     }
     side_finish(&s);
-    server_stop(&server);
+    http_server_stop(&server);
     assert_int_equal(server.connections, 1); /* kept alive */
 }
 
@@ -188,11 +54,11 @@ static void test_headers(void **state)
                                                  {"Accept", "application/json"},
                                                  {"X-Empty", ""},
                                                  {"Host", "dynamodb.eu-west-1.amazonaws.com"}};
-    struct server server;
+    struct http_server server;
     struct side s;
     struct result r;
     (void)state;
-    server_start(&server);
+    http_server_start(&server);
     side_init(&s);
     struct http_request_options o = {.method = HTTP_POST,
                                      .url = side_url(server.port, "/missing"),
@@ -209,12 +75,12 @@ static void test_headers(void **state)
     assert_true(result_has(&r, "Content-Length: 0\n"));
     buffer_finish(&r.body);
     side_finish(&s);
-    server_stop(&server);
+    http_server_stop(&server);
 }
 
 static void test_large_body(void **state)
 {
-    struct server server;
+    struct http_server server;
     struct side s;
     struct result r;
     size_t size = (size_t)16 * 1024 * 1024;
@@ -223,7 +89,7 @@ static void test_large_body(void **state)
     for (size_t i = 0; i < size; i++) {
         body[i] = (uint8_t)('a' + i % 23);
     }
-    server_start(&server);
+    http_server_start(&server);
     side_init(&s);
     struct http_request_options o = {.method = HTTP_POST,
                                      .url = side_url(server.port, "/"),
@@ -238,17 +104,17 @@ static void test_large_body(void **state)
     side_ask(&s, &r, &o);
     result_expect(&r, E_TOO_LARGE, "too large");
     side_finish(&s);
-    server_stop(&server);
+    http_server_stop(&server);
     free(body);
 }
 
 static void test_connections_per_host(void **state)
 {
-    struct server server;
+    struct http_server server;
     struct side s;
     struct result r[40];
     (void)state;
-    server_start(&server);
+    http_server_start(&server);
     struct http_client_options co = {.max_per_host = 3, .max_requests = 40};
     side_init_with(&s, &co);
     struct http_request_options o = {.url = side_url(server.port, "/x")};
@@ -264,7 +130,7 @@ static void test_connections_per_host(void **state)
     }
     assert_int_equal(http_client_active(s.client), 0);
     side_finish(&s);
-    server_stop(&server);
+    http_server_stop(&server);
     assert_int_equal(server.most_open, 3);
     assert_int_equal(server.requests, 40);
 }
@@ -273,12 +139,12 @@ static void test_connections_per_host(void **state)
 
 static void test_deadline(void **state)
 {
-    struct server server;
+    struct http_server server;
     struct side s;
     struct result r;
     struct result waiting;
     (void)state;
-    server_start(&server);
+    http_server_start(&server);
     struct http_client_options co = {.max_per_host = 1};
     side_init_with(&s, &co);
     struct http_request_options o = {.url = side_url(server.port, "/slow"), .deadline_ms = 100};
@@ -296,19 +162,19 @@ static void test_deadline(void **state)
     assert_int_equal(r.err, E_OK);
     buffer_finish(&r.body);
     side_finish(&s);
-    server_stop(&server);
+    http_server_stop(&server);
 }
 
 /* --- ending --- */
 
 static void test_cancel(void **state)
 {
-    struct server server;
+    struct http_server server;
     struct side s;
     struct result r;
     struct http_request *request = NULL;
     (void)state;
-    server_start(&server);
+    http_server_start(&server);
     side_init(&s);
     struct http_request_options o = {.url = side_url(server.port, "/slow")};
     for (int i = 0; i < 3; i++) {
@@ -327,7 +193,7 @@ static void test_cancel(void **state)
         http_cancel(request);
     }
     side_finish(&s);
-    server_stop(&server);
+    http_server_stop(&server);
 }
 
 static void close_client(struct result *r)
@@ -341,11 +207,11 @@ static void close_client(struct result *r)
 /* The client is closed in the side_on_done of one request; the others end in E_CANCELLED. */
 static void test_close_in_callback(void **state)
 {
-    struct server server;
+    struct http_server server;
     struct side s;
     struct result r[5];
     (void)state;
-    server_start(&server);
+    http_server_start(&server);
     side_init(&s);
     struct http_request_options slow = {.url = side_url(server.port, "/slow")};
     for (size_t i = 0; i < 4; i++) {
@@ -364,7 +230,7 @@ static void test_close_in_callback(void **state)
     uv_close((uv_handle_t *)&s.guard, NULL);
     uv_run(&s.loop, UV_RUN_DEFAULT);
     assert_int_equal(uv_loop_close(&s.loop), 0);
-    server_stop(&server);
+    http_server_stop(&server);
     http_client_close(NULL, NULL, NULL);
 }
 
@@ -379,11 +245,11 @@ static void ask_again(struct result *r)
 
 static void test_request_in_callback(void **state)
 {
-    struct server server;
+    struct http_server server;
     struct side s;
     struct result r;
     (void)state;
-    server_start(&server);
+    http_server_start(&server);
     side_init(&s);
     s.loop.data = &server.port;
     struct http_request_options o = {.url = side_url(server.port, "/")};
@@ -391,38 +257,8 @@ static void test_request_in_callback(void **state)
     r.then = ask_again;
     side_run_until(&s, &r.done, 50);
     side_finish(&s);
-    server_stop(&server);
+    http_server_stop(&server);
     assert_int_equal(server.connections, 1);
-}
-
-/* --- proxy --- */
-
-static void test_proxy(void **state)
-{
-    struct server proxy; /* an HTTP server sees what a proxy would */
-    struct side s;
-    struct result r;
-    char text[64];
-    (void)state;
-    server_start(&proxy);
-    snprintf(text, sizeof(text), "http://127.0.0.1:%u", (unsigned)proxy.port);
-    setenv("http_proxy", text, 1);
-    side_init(&s);
-    struct http_request_options o = {.url = "http://service.invalid/path"};
-    side_ask(&s, &r, &o);
-    assert_int_equal(r.err, E_OK);
-    assert_true(result_has(&r, "Host: service.invalid\n"));
-    buffer_finish(&r.body);
-    o.direct = true;
-    side_ask(&s, &r, &o);
-    result_expect(&r, E_DNS, "service.invalid");
-    o.direct = false;
-    side_ask(&s, &r, &o);
-    assert_int_equal(r.err, E_OK);
-    buffer_finish(&r.body);
-    unsetenv("http_proxy");
-    side_finish(&s);
-    server_stop(&proxy);
 }
 
 static int setup(void **state)
@@ -435,15 +271,10 @@ static int setup(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_methods),
-        cmocka_unit_test(test_headers),
-        cmocka_unit_test(test_large_body),
-        cmocka_unit_test(test_connections_per_host),
-        cmocka_unit_test(test_deadline),
-        cmocka_unit_test(test_cancel),
-        cmocka_unit_test(test_close_in_callback),
-        cmocka_unit_test(test_request_in_callback),
-        cmocka_unit_test(test_proxy),
+        cmocka_unit_test(test_methods),           cmocka_unit_test(test_headers),
+        cmocka_unit_test(test_large_body),        cmocka_unit_test(test_connections_per_host),
+        cmocka_unit_test(test_deadline),          cmocka_unit_test(test_cancel),
+        cmocka_unit_test(test_close_in_callback), cmocka_unit_test(test_request_in_callback),
     };
     return cmocka_run_group_tests(tests, setup, NULL);
 }

@@ -3,6 +3,7 @@
 #include "unit.h"
 
 #include <malloc.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <time.h>
@@ -77,6 +78,43 @@ static void test_close_in_callbacks(void **state)
         client_finish(&c);
     }
     peer_stop(&peer);
+}
+
+/* While the loop sleeps: what came is found by looking, and so is the end. */
+static void say_and_close(int fd, void *arg)
+{
+    char data[1];
+    if (peer_receive(fd, data, 1) && peer_send(fd, "a", 1) && peer_receive(fd, data, 1)) {
+        peer_send(fd, "b", 1);
+    }
+    atomic_store((atomic_bool *)arg, true);
+}
+
+static void test_look(void **state)
+{
+    atomic_bool is_over = false;
+    struct peer peer;
+    struct client c;
+    (void)state;
+    peer_start(&peer, 1, say_and_close, &is_over);
+    client_init(&c);
+    client_connect(&c, peer.port, NULL);
+    assert_false(stream_look(c.stream)); /* not open yet */
+    client_run_until_open(&c);
+    assert_true(stream_look(c.stream));
+    assert_int_equal(stream_write(c.stream, BYTES("x")), E_OK);
+    client_run_until_received(&c, 1);
+    assert_int_equal(stream_write(c.stream, BYTES("x")), E_OK);
+    uv_run(&c.loop, UV_RUN_NOWAIT); /* sends */
+    peer_stop(&peer);
+    assert_true(is_over);
+    while (stream_look(c.stream)) { /* takes "b", then finds the end */
+    }
+    assert_int_equal(c.data.len, 2);
+    assert_int_equal(c.closed, 0);
+    client_run_until_closed(&c);
+    assert_int_equal(c.reason, E_CLOSED);
+    client_finish(&c);
 }
 
 static void test_close_while_resolving(void **state)
@@ -253,9 +291,9 @@ static void test_idle_stream_is_small(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_close_in_callbacks),   cmocka_unit_test(test_close_while_resolving),
-        cmocka_unit_test(test_linger_delivers),      cmocka_unit_test(test_linger_ends_in_time),
-        cmocka_unit_test(test_idle_stream_is_small),
+        cmocka_unit_test(test_close_in_callbacks),    cmocka_unit_test(test_look),
+        cmocka_unit_test(test_close_while_resolving), cmocka_unit_test(test_linger_delivers),
+        cmocka_unit_test(test_linger_ends_in_time),   cmocka_unit_test(test_idle_stream_is_small),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -62,6 +62,43 @@ static void test_tls12(void **state)
     tls_unref(tls);
 }
 
+static void greet_then_echo(int fd, void *server)
+{
+    char data[5];
+    if (peer_receive(fd, data, sizeof(data)) && peer_send(fd, "ready", 5)) {
+        tls_side_echo(fd, server);
+    }
+}
+
+/* TLS begins in the middle of a plain stream. */
+static void test_start_tls(void **state)
+{
+    struct tls_server server;
+    struct client c;
+    (void)state;
+    struct tls_context *tls = tls_side_trusting(&pki, "ca.pem");
+    tls_server_start(&server, &pki, "server", NULL, 1, greet_then_echo);
+    client_init(&c);
+    client_connect(&c, server.peer.port, NULL);
+    assert_int_equal(stream_start_tls(c.stream, tls, "localhost"), E_INVALID); /* not open */
+    client_run_until_open(&c);
+    assert_int_equal(stream_write(c.stream, BYTES("hello")), E_OK);
+    assert_int_equal(stream_start_tls(c.stream, tls, "localhost"), E_INVALID); /* something waits to be sent */
+    client_run_until_received(&c, 5);
+    assert_int_equal(stream_start_tls(c.stream, tls, "localhost"), E_OK);
+    tls_unref(tls);
+    assert_int_equal(stream_write(c.stream, BYTES("early")), E_CLOSED);
+    c.opened = 0;
+    client_run_until_open(&c);
+    assert_non_null(strstr(stream_security(c.stream), "TLSv1.3"));
+    assert_int_equal(stream_start_tls(c.stream, tls, "localhost"), E_INVALID); /* has it */
+    assert_int_equal(stream_write(c.stream, BYTES(" again")), E_OK);
+    client_run_until_received(&c, 11);
+    assert_memory_equal(c.data.data, "ready again", 11);
+    client_finish(&c);
+    tls_server_stop(&server);
+}
+
 #define BULK ((size_t)8 * 1024 * 1024)
 
 static void write_bulk(struct client *c)
@@ -373,15 +410,11 @@ static int teardown(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_echo),
-        cmocka_unit_test(test_tls12),
-        cmocka_unit_test(test_bulk_both_ways),
-        cmocka_unit_test(test_pause),
-        cmocka_unit_test(test_byte_by_byte),
-        cmocka_unit_test(test_reset_anywhere),
-        cmocka_unit_test(test_end_with_and_without_notify),
-        cmocka_unit_test(test_we_send_notify),
-        cmocka_unit_test(test_close_in_callbacks),
+        cmocka_unit_test(test_echo),           cmocka_unit_test(test_tls12),
+        cmocka_unit_test(test_start_tls),      cmocka_unit_test(test_bulk_both_ways),
+        cmocka_unit_test(test_pause),          cmocka_unit_test(test_byte_by_byte),
+        cmocka_unit_test(test_reset_anywhere), cmocka_unit_test(test_end_with_and_without_notify),
+        cmocka_unit_test(test_we_send_notify), cmocka_unit_test(test_close_in_callbacks),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -3,6 +3,7 @@
 #include "unit.h"
 
 #include <openssl/err.h>
+#include <openssl/pem.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -120,6 +121,70 @@ static void test_files(void **state)
     tls_unref(NULL);
 }
 
+/* --- the system's CAs --- */
+
+/* A link with the name under which OpenSSL looks for it, made by hand. */
+static void add_to_folder(const char *folder, const char *file)
+{
+    char link[200];
+    FILE *in = fopen(file, "r");
+    X509 *cert = in ? PEM_read_X509(in, NULL, NULL, NULL) : NULL;
+    assert_non_null(cert);
+    fclose(in);
+    snprintf(link, sizeof(link), "%s/%08lx.0", folder, X509_subject_name_hash(cert));
+    assert_int_equal(symlink(file, link), 0);
+    X509_free(cert);
+}
+
+/* Connects twice with one context to a server that `name` certifies. */
+static void expect_trust(struct tls_context *tls, const char *name, bool trusted)
+{
+    struct tls_server server;
+    tls_server_start(&server, &pki, name, NULL, 2, tls_side_echo);
+    SSL_CTX_set_num_tickets(server.tls.ctx, 0); /* each connection is verified */
+    for (int i = 0; i < 2; i++) {
+        struct client c;
+        client_init(&c);
+        struct stream_options o = {
+            .host = "127.0.0.1", .port = server.peer.port, .tls = tls, .server_name = "localhost"};
+        client_connect_with(&c, &o);
+        if (trusted) {
+            client_run_until_open(&c);
+        } else {
+            client_run_until_closed(&c);
+            assert_int_equal(c.reason, E_TLS_VERIFY);
+        }
+        client_finish(&c);
+    }
+    tls_server_stop(&server);
+}
+
+static void test_system(void **state)
+{
+    struct tls_options o = {.cafile = NULL};
+    (void)state;
+    setenv("SSL_CERT_DIR", pki.dir, 1);
+    setenv("SSL_CERT_FILE", pki_path(&pki, "no-such-bundle.pem"), 1);
+    struct tls_context *none = tls_side_context(&o);
+    expect_trust(none, "server", false);
+    tls_unref(none);
+    add_to_folder(pki.dir, pki_path(&pki, "ca.pem"));
+    setenv("SSL_CERT_FILE", pki_path(&pki, "otherca.pem"), 1);
+    struct tls_context *both = tls_side_context(&o);
+    expect_trust(both, "server", true);
+    expect_trust(both, "stranger", true); /* its CA is in the bundle only */
+    expect_trust(both, "server", true);
+    expect_trust(both, "expired", false);
+    tls_unref(both);
+    setenv("SSL_CERT_DIR", pki_path(&pki, "no-such-folder"), 1);
+    struct tls_context *bundle = tls_side_context(&o);
+    expect_trust(bundle, "server", false);
+    expect_trust(bundle, "stranger", true);
+    tls_unref(bundle);
+    unsetenv("SSL_CERT_DIR");
+    unsetenv("SSL_CERT_FILE");
+}
+
 static int setup(void **state)
 {
     (void)state;
@@ -140,6 +205,7 @@ int main(void)
         cmocka_unit_test(test_resumption),
         cmocka_unit_test(test_server_that_cannot_resume),
         cmocka_unit_test(test_files),
+        cmocka_unit_test(test_system),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -1,14 +1,13 @@
-/* The parts of the HTTP client: http.c has the client and starts requests, http_answer.c ends them, http_watch.c lets curl watch
- * its sockets and its timer on the loop. Internal to net/. */
-#ifndef NET_HTTP_INTERNAL_H
-#define NET_HTTP_INTERNAL_H
+/* http.h by libcurl (its multi interface): http_curl.c has the client and starts requests, http_curl_answer.c ends them,
+ * http_curl_watch.c lets curl watch its sockets and its timer on the loop. Internal to net/. */
+#ifndef NET_HTTP_CURL_H
+#define NET_HTTP_CURL_H
 
 #include "base/buffer.h"
-#include "net/http.h"
+#include "net/http_rules.h"
 
 #include <curl/curl.h>
 
-#define HTTP_HEADERS_MAX 64u
 #define HTTP_OWN_HEADERS 3u /* lines that tell curl what not to send */
 
 /* A socket that curl watches. */
@@ -49,9 +48,7 @@ struct http_client {
     size_t spare_count;
     struct http_request *active; /* links through http_request.next */
     struct http_request *spare;
-    size_t max_requests;
-    uint32_t connect_timeout_ms;
-    uint32_t idle_timeout_ms;
+    struct http_limits limits;
     char *certfile, *keyfile, *cafile, *user_agent;
     void (*on_closed)(void *ctx);
     void *on_closed_ctx;

@@ -1,18 +1,8 @@
-#include "net/http_internal.h"
+#include "net/http_curl.h"
 
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <strings.h>
-
-#define CONNECT_TIMEOUT_MS 10000u
-#define IDLE_TIMEOUT_MS 50000u
-#define MAX_PER_HOST 8u
-#define MAX_REQUESTS 256u
-#define DEADLINE_MS 30000u
-#define MAX_ANSWER (1024u * 1024u)
-#define URL_MAX 8192u
-#define HEADER_TEXT_MAX 65536u
 
 static pthread_once_t curl_once = PTHREAD_ONCE_INIT;
 static bool curl_ready;
@@ -30,23 +20,10 @@ static bool copy_string(char **to, const char *from)
     return !from || *to;
 }
 
-/* The files are read by curl for each connection (a renewal needs no restart); whether they can be used is found out now. */
-static enum err check_files(const struct http_client_options *o, struct tls_error *error)
-{
-    struct tls_options t = {.certfile = o->certfile, .keyfile = o->keyfile, .cafile = o->cafile};
-    struct tls_context *context = NULL;
-    if (!o->certfile && !o->keyfile && !o->cafile) {
-        return E_OK; /* reading all of the system's CAs would cost 20 ms */
-    }
-    enum err e = tls_client_create(&t, &context, error);
-    tls_unref(e == E_OK ? context : NULL);
-    return e;
-}
-
-static CURLM *create_multi(struct http_client *c, const struct http_client_options *o)
+static CURLM *create_multi(struct http_client *c)
 {
     CURLM *multi = curl_multi_init();
-    long per_host = (long)(o->max_per_host ? o->max_per_host : MAX_PER_HOST);
+    long per_host = (long)c->limits.per_host;
     if (multi) {
         curl_multi_setopt(multi, CURLMOPT_SOCKETFUNCTION, http_on_watch);
         curl_multi_setopt(multi, CURLMOPT_SOCKETDATA, c);
@@ -54,7 +31,7 @@ static CURLM *create_multi(struct http_client *c, const struct http_client_optio
         curl_multi_setopt(multi, CURLMOPT_TIMERDATA, c);
         curl_multi_setopt(multi, CURLMOPT_PIPELINING, CURLPIPE_NOTHING);
         curl_multi_setopt(multi, CURLMOPT_MAX_HOST_CONNECTIONS, per_host);
-        curl_multi_setopt(multi, CURLMOPT_MAXCONNECTS, per_host * 4);
+        curl_multi_setopt(multi, CURLMOPT_MAXCONNECTS, per_host * (long)HTTP_IDLE_PER_HOST);
     }
     return multi;
 }
@@ -71,7 +48,8 @@ static void client_free(struct http_client *c)
 enum err http_client_create(uv_loop_t *loop, const struct http_client_options *o, struct http_client **out,
                             struct tls_error *error)
 {
-    enum err e = check_files(o, error);
+    /* Curl reads the files for each connection (a renewal needs no restart); whether they can be used is found out now. */
+    enum err e = http_check_files(o, error);
     if (e != E_OK) {
         return e;
     }
@@ -83,15 +61,13 @@ enum err http_client_create(uv_loop_t *loop, const struct http_client_options *o
         return E_NOMEM;
     }
     c->loop = loop;
-    c->max_requests = o->max_requests ? o->max_requests : MAX_REQUESTS;
-    c->connect_timeout_ms = o->connect_timeout_ms ? o->connect_timeout_ms : CONNECT_TIMEOUT_MS;
-    c->idle_timeout_ms = o->idle_timeout_ms ? o->idle_timeout_ms : IDLE_TIMEOUT_MS;
+    c->limits = http_limits_of(o);
     if (!copy_string(&c->certfile, o->certfile) || !copy_string(&c->keyfile, o->keyfile) ||
         !copy_string(&c->cafile, o->cafile) ||
         !copy_string(&c->user_agent, o->user_agent ? o->user_agent : "mosquitto-aws")) {
         goto fail;
     }
-    c->multi = create_multi(c, o);
+    c->multi = create_multi(c);
     if (!c->multi) {
         goto fail;
     }
@@ -199,8 +175,8 @@ static bool set_common(CURL *easy, struct http_request *r)
     /* A name that is still being resolved must not make us wait when its request is taken away. */
     bad |= (int)curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L);
     bad |= (int)curl_easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L);
-    bad |= (int)curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)c->connect_timeout_ms);
-    bad |= (int)curl_easy_setopt(easy, CURLOPT_MAXAGE_CONN, (long)(c->idle_timeout_ms + 999) / 1000);
+    bad |= (int)curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)c->limits.connect_timeout_ms);
+    bad |= (int)curl_easy_setopt(easy, CURLOPT_MAXAGE_CONN, (long)(c->limits.idle_timeout_ms + 999) / 1000);
     return bad == 0 && set_trust(easy, c);
 }
 
@@ -211,7 +187,7 @@ static struct http_request *request_create(struct http_client *c)
         return NULL;
     }
     r->client = c;
-    buffer_init(&r->text, HEADER_TEXT_MAX);
+    buffer_init(&r->text, HTTP_HEADER_TEXT_MAX);
     r->headers.easy = curl_easy_init();
     if (!r->headers.easy || !set_common(r->headers.easy, r)) {
         curl_easy_cleanup(r->headers.easy);
@@ -235,38 +211,6 @@ static struct http_request *request_take(struct http_client *c)
     return r;
 }
 
-static bool has_line_break(const char *s)
-{
-    return strpbrk(s, "\r\n") != NULL;
-}
-
-static bool header_is(const struct http_header *h, const char *name)
-{
-    return strcasecmp(h->name, name) == 0;
-}
-
-static enum err check_request(const struct http_request_options *o)
-{
-    if (strncasecmp(o->url, "https://", 8) != 0 && strncasecmp(o->url, "http://", 7) != 0) {
-        return E_INVALID;
-    }
-    for (const char *c = o->url; *c; c++) {
-        if ((unsigned char)*c <= ' ' || *c == 0x7f) {
-            return E_INVALID;
-        }
-    }
-    if (strlen(o->url) > URL_MAX || o->header_count > HTTP_HEADERS_MAX || (unsigned)o->method > HTTP_DELETE) {
-        return E_INVALID;
-    }
-    for (size_t i = 0; i < o->header_count; i++) {
-        const struct http_header *h = &o->headers[i];
-        if (h->name[0] == '\0' || strpbrk(h->name, ": \t") || has_line_break(h->name) || has_line_break(h->value)) {
-            return E_INVALID;
-        }
-    }
-    return E_OK;
-}
-
 static void add_line(struct http_request *r, size_t *count, char *line)
 {
     r->lines[*count] = (struct curl_slist){.data = line, .next = NULL};
@@ -284,15 +228,13 @@ static enum err set_lines(struct http_request *r, const struct http_request_opti
     static char no_type[] = "Content-Type:";
     size_t count = 0;
     size_t size = 0;
-    bool has_accept = false;
-    bool has_type = false;
     for (size_t i = 0; i < o->header_count; i++) {
         size += strlen(o->headers[i].name) + strlen(o->headers[i].value) + sizeof(": ");
     }
     buffer_clear(&r->text);
     enum err e = buffer_reserve(&r->text, size); /* now, so that the lines stay where they are */
     if (e != E_OK) {
-        return e == E_FULL ? E_INVALID : e;
+        return e;
     }
     for (size_t i = 0; i < o->header_count; i++) {
         const struct http_header *h = &o->headers[i];
@@ -300,14 +242,12 @@ static enum err set_lines(struct http_request *r, const struct http_request_opti
         int len = snprintf(line, r->text.cap - r->text.len, h->value[0] ? "%s: %s" : "%s;", h->name, h->value);
         r->text.len += (size_t)len + 1;
         add_line(r, &count, line);
-        has_accept |= header_is(h, "Accept");
-        has_type |= header_is(h, "Content-Type");
     }
     add_line(r, &count, no_expect);
-    if (!has_accept) {
+    if (!http_gives_header(o, "Accept")) {
         add_line(r, &count, no_accept);
     }
-    if (!has_type) {
+    if (!http_gives_header(o, "Content-Type")) {
         add_line(r, &count, no_type);
     }
     return E_OK;
@@ -342,7 +282,7 @@ static enum err request_set_up(struct http_request *r, const struct http_request
     if (!ok) {
         return E_NOMEM;
     }
-    size_t max = o->max_answer ? o->max_answer : MAX_ANSWER;
+    size_t max = o->max_answer ? o->max_answer : HTTP_ANSWER_MAX;
     if (r->answer.cap > max) {
         buffer_finish(&r->answer);
     }
@@ -351,7 +291,7 @@ static enum err request_set_up(struct http_request *r, const struct http_request
     r->header_bytes = 0;
     r->write_error = E_OK;
     r->error[0] = '\0';
-    r->deadline_ms = o->deadline_ms ? o->deadline_ms : DEADLINE_MS;
+    r->deadline_ms = o->deadline_ms ? o->deadline_ms : HTTP_DEADLINE_MS;
     return E_OK;
 }
 
@@ -361,11 +301,11 @@ enum err http_request(struct http_client *c, const struct http_request_options *
     if (c->closing) {
         return E_CLOSED;
     }
-    enum err e = check_request(o);
+    enum err e = http_check_request(o);
     if (e != E_OK) {
         return e;
     }
-    if (c->active_count == c->max_requests) {
+    if (c->active_count == c->limits.requests) {
         return E_FULL;
     }
     struct http_request *r = request_take(c);

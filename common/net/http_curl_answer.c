@@ -1,11 +1,9 @@
-#include "net/http_internal.h"
+#include "net/http_curl.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
-#define ANSWER_HEADERS_MAX 65536u /* bytes */
-#define SPARE_REQUESTS_MAX 16u    /* kept with their curl handle for the next request */
-#define SPARE_ANSWER_MAX 65536u   /* memory for an answer that a spare request keeps */
+#define SPARE_REQUESTS_MAX 16u /* kept with their curl handle for the next request */
 
 size_t http_on_body(char *data, size_t size, size_t count, void *request)
 {
@@ -23,7 +21,7 @@ size_t http_on_header(char *data, size_t size, size_t count, void *request)
     struct http_request *r = request;
     (void)data;
     r->header_bytes += size * count;
-    if (r->header_bytes > ANSWER_HEADERS_MAX) {
+    if (r->header_bytes > HTTP_ANSWER_HEADERS_MAX) {
         r->write_error = E_PROTOCOL;
         return 0;
     }
@@ -70,6 +68,12 @@ static enum err err_from_curl(CURLcode code, const char *text)
     case CURLE_PARTIAL_FILE:
         return E_RESET;
     case CURLE_RECV_ERROR:
+        if (strstr(text, "CONNECT tunnel failed")) {
+            return E_UNREACHABLE; /* the proxy said no */
+        }
+        if (strstr(text, "chunked-encoding")) {
+            return E_PROTOCOL;
+        }
         return err_from_alert(text, E_RESET); /* TLS 1.3 refuses a client after its handshake */
     case CURLE_OUT_OF_MEMORY:
         return E_NOMEM;
@@ -132,7 +136,7 @@ void http_request_put_away(struct http_request *r)
         http_request_free(r);
         return;
     }
-    if (r->answer.cap > SPARE_ANSWER_MAX) {
+    if (r->answer.cap > HTTP_SPARE_ANSWER_MAX) {
         buffer_finish(&r->answer);
     }
     http_request_link(r, &c->spare);

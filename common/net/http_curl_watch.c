@@ -1,4 +1,4 @@
-#include "net/http_internal.h"
+#include "net/http_curl.h"
 
 #include <stdlib.h>
 

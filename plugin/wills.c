@@ -133,20 +133,28 @@ static void ask_again(struct wills *w, enum err why)
     uv_timer_start(&w->renew, on_renew, RENEW_MS, 0);
 }
 
+/* A message has been dealt with, or could not be. */
+static void settle(struct wills *w, uint8_t qos, uint16_t packet_id, enum err e)
+{
+    bool never = e == E_TOO_LARGE || e == E_INVALID || (e && qos == 0);
+    if (never) {
+        log_emit(&log_dropped, "error=%s qos=%u", err_name(e), qos);
+    }
+    if (qos == 0) {
+        return;
+    }
+    if (never || e == E_OK) {
+        acknowledge(w, packet_id);
+    } else {
+        ask_again(w, e);
+    }
+}
+
 static void on_receipt(void *ctx, const struct receipt *r)
 {
     struct wills *w = ctx;
-    if (r->generation != w->generation || r->result == E_CANCELLED) {
-        return;
-    }
-    bool never = r->result == E_TOO_LARGE || r->result == E_INVALID;
-    if (never) {
-        log_emit(&log_dropped, "error=%s", err_name(r->result));
-    }
-    if (never || r->result == E_OK) {
-        acknowledge(w, r->packet_id);
-    } else {
-        ask_again(w, r->result);
+    if (r->generation == w->generation && r->result != E_CANCELLED) {
+        settle(w, 1, r->packet_id, r->result);
     }
 }
 
@@ -213,19 +221,10 @@ static enum err hand_over(struct wills *w, const struct mqtt_publish *m)
 static void on_message(void *ctx, const struct mqtt_publish *m)
 {
     struct wills *w = ctx;
-    enum err e = m->payload.len > WILL_PAYLOAD_MAX ? E_OK : hand_over(w, m);
-    bool handed_over = m->payload.len <= WILL_PAYLOAD_MAX && e == E_OK;
-    if (m->qos == 0 || handed_over) {
-        if (e) {
-            log_emit(&log_dropped, "error=%s qos=0", err_name(e));
-        }
-    } else if (e == E_FULL || e == E_NOMEM) {
-        ask_again(w, e);
-    } else {
-        if (e) {
-            log_emit(&log_dropped, "error=%s", err_name(e));
-        }
-        acknowledge(w, m->packet_id);
+    bool no_will = m->payload.len > WILL_PAYLOAD_MAX;
+    enum err e = no_will ? E_OK : hand_over(w, m);
+    if (no_will || e) {
+        settle(w, m->qos, m->packet_id, e);
     }
 }
 
@@ -311,6 +310,7 @@ static void free_wills(struct wills *w)
 enum err wills_create(uv_loop_t *loop, struct outbox *outbox, const struct plugin_options *o, struct wills **out)
 {
     struct wills *w = calloc(1, sizeof(*w));
+    *out = NULL;
     if (!w) {
         return E_NOMEM;
     }

@@ -6,7 +6,8 @@
  *
  * A will is acknowledged to the broker once it is in the spool; when the spool does not take it, the session is renewed and the broker sends
  * it again. It has no client id. Whatever other plugins publish on these topics counts as a will. A message is told from a will by
- * its topic and payload (plugin/echo.h): where thousands a second are published on the topics watched, some may be captured twice.
+ * its topic and payload (plugin/echo.h): where thousands a second are published on the topics watched, some may be captured twice, and so
+ * may what was under way when the session broke.
  */
 #ifndef PLUGIN_WILLS_H
 #define PLUGIN_WILLS_H
@@ -21,7 +22,8 @@ struct wills;
 /* Bytes of a will's payload (MQTT 5.0 section 3.1.3.4); a longer message is none. */
 #define WILL_PAYLOAD_MAX 65535u
 
-/* Starts connecting when the loop runs. Takes a reference to `o`, which has at least one `will` line. Loop's thread. */
+/* Starts connecting when the loop runs. Takes a reference to `o`, which has at least one `will` line. After an error, too, *out has to
+ * be stopped unless it is NULL. Loop's thread. */
 MUST_CHECK enum err wills_create(uv_loop_t *loop, struct outbox *outbox, const struct plugin_options *o,
                                  struct wills **out);
 /* Lets go of the loop, frees itself, then calls on_stopped(ctx). NULL is allowed and calls back at once. Loop's thread, while the

@@ -44,6 +44,42 @@ const shot = (page, name) => page.screenshot({path: path.join(directory, `${name
 const ready = (page) => page.waitForFunction(() => performance.getEntriesByName("charts").length > 0, null, {timeout: 15000});
 const texts = (page, selector) => page.locator(selector).allTextContents();
 
+// How long the page waits between updates while it is hidden (`rounds` of them), and when it is seen again. Its timers of a second and
+// more are run by hand: nothing here takes as long as it says.
+async function waitsWhenHidden(browser, rounds) {
+    const context = await browser.newContext();
+    await context.addInitScript(() => {
+        const start = globalThis.setTimeout;
+        globalThis.waits = [];
+        globalThis.hide = false;
+        globalThis.setTimeout = (fn, ms, ...more) => {
+            if (!(ms >= 1000)) {
+                return start(fn, ms, ...more);
+            }
+            globalThis.waits.push(ms);
+            globalThis.whenDue = fn;
+            return 0;
+        };
+        Object.defineProperty(Document.prototype, "hidden", {get: () => globalThis.hide});
+    });
+    const page = await open(context, process.env.QUERY ?? "");
+    const until = (count) => page.waitForFunction((n) => globalThis.waits.length >= n, count, {timeout: 10000});
+    await until(1);
+    await page.evaluate(() => globalThis.hide = true);
+    for (let n = 2; n <= rounds + 1; n++) {
+        await page.evaluate(() => globalThis.whenDue());
+        await until(n);
+    }
+    await page.evaluate(() => {
+        globalThis.hide = false;
+        document.dispatchEvent(new Event("visibilitychange"));
+    });
+    await until(rounds + 2);
+    const waits = await page.evaluate(() => globalThis.waits);
+    await context.close();
+    return waits;
+}
+
 const scenes = {
     // The page as it comes, on several screens, in both themes; the accessibility check on each.
     async look(browser) {
@@ -156,7 +192,7 @@ const scenes = {
         return seen;
     },
 
-    // New measurements appear by themselves; not while it is paused.
+    // New measurements appear by themselves; not while it is paused, and seldom while it is hidden.
     async live(browser) {
         const page = await open(await browser.newContext(), process.env.QUERY ?? "");
         await ready(page);
@@ -166,7 +202,8 @@ const scenes = {
         await page.locator("#pause").click();
         const paused = await value();
         await page.waitForTimeout(2500);
-        return {first, second: paused, afterPause: await value(), live: await page.locator("#live-text").textContent()};
+        return {first, second: paused, afterPause: await value(), live: await page.locator("#live-text").textContent(),
+                hidden: await waitsWhenHidden(browser, 11)};
     },
 
     // Goes through an outage of the store: says so, then recovers. The caller ends it when the line `problem` appears.

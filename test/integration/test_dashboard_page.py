@@ -115,6 +115,8 @@ def test_live(stations, tmp_path):
         writer.join()
     assert float(seen["first"].rstrip("°C")) < float(seen["second"].rstrip("°C"))
     assert seen["afterPause"] == seen["second"] and seen["live"] == "Paused"
+    seconds = [wait / 1000 for wait in seen["hidden"]]
+    assert seconds == [1, 1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300, 1]  # seen, eleven times hidden, seen
 
 
 def test_empty(dashboard, tmp_path):

@@ -50,7 +50,8 @@ enum err http_trust_get(struct http_trust *t, struct tls_context **out, struct t
     struct timespec changed[HTTP_TRUST_FILES];
     look(t, changed);
     if (!t->tls || !is_same(changed, t->changed)) {
-        struct tls_options o = {.certfile = t->files[0], .keyfile = t->files[1], .cafile = t->files[2]};
+        struct tls_options o = {
+            .certfile = t->files[0], .keyfile = t->files[1], .cafile = t->files[2], .alpn = "http/1.1"};
         struct tls_context *tls = NULL;
         enum err e = tls_client_create(&o, &tls, error);
         if (e != E_OK) {

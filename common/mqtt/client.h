@@ -16,8 +16,7 @@ struct mqtt_client;
 struct mqtt_client_options {
     struct stream_options stream;
     struct mqtt_session_options session;
-    /* A system call for each piece of PUBACKs that arrives, for a shorter wait where few publishes are under way at a time
-     * (stream_acknowledge). */
+    /* TCP acknowledges PUBACKs without delay (stream_acknowledge): for publishes that somebody waits for. */
     bool acknowledge_at_once;
 };
 

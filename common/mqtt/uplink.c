@@ -24,6 +24,7 @@ struct uplink {
     void *ctx;
     struct tls_context *tls;
     bool acknowledge_at_once;
+    bool gather;
     bool resume;
     struct mqtt_client *client; /* NULL: waiting for the next attempt */
     uv_timer_t timer;           /* down: next attempt; up: next status */
@@ -134,6 +135,7 @@ static void start_connecting(struct uplink *u)
     struct mqtt_client_options o = {.stream = uplink_config_stream(c, u->tls),
                                     .session = u->session,
                                     .acknowledge_at_once = u->acknowledge_at_once};
+    o.stream.gather = u->gather;
     o.stream.connect_timeout_ms = CONNECT_TIMEOUT_MS;
     if (o.session.connack_timeout_ms == 0) {
         o.session.connack_timeout_ms = CONNECT_TIMEOUT_MS;
@@ -256,6 +258,7 @@ enum err uplink_create(uv_loop_t *loop, const struct uplink_options *o, const st
     u->config = o->config;
     u->session = o->session;
     u->acknowledge_at_once = o->acknowledge_at_once;
+    u->gather = o->gather;
     u->resume = o->resume;
     u->events = events;
     u->ctx = ctx;

@@ -92,6 +92,7 @@ struct uplink_options {
     struct mqtt_session_options session;
     struct tls_context *tls;  /* referenced; NULL = none */
     bool acknowledge_at_once; /* as in mqtt_client_options */
+    bool gather;              /* as in stream_options */
     bool resume;              /* session.clean_start is for the first connection only */
 };
 

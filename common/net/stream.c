@@ -12,7 +12,6 @@
 #define KEEPALIVE_IDLE_S 60
 #define KEEPALIVE_INTERVAL_S 15
 #define KEEPALIVE_PROBES 4
-#define ACKNOWLEDGE_PASSES 2
 
 static void stream_free(struct stream *s)
 {
@@ -131,17 +130,24 @@ static void linger(struct stream *s)
     }
 }
 
-/* Nothing has been sent since stream_acknowledge. Others have a pass of the turn to write something. */
+/* Leaves the stream's work of this turn to the turn behind the next poll, once. */
+static bool gather(struct stream *s)
+{
+    bool wanted = s->gathers && s->state == STREAM_OPEN && s->sending.len == 0 && (s->out.len > 0 || s->acknowledge);
+    s->gathered = wanted && !s->gathered;
+    if (s->gathered) {
+        turn_add_after_poll(s->turn, &s->item);
+    }
+    return s->gathered;
+}
+
+/* Nothing has been sent since stream_acknowledge, which the acknowledgement could have travelled with. */
 static void acknowledge(struct stream *s)
 {
     /* An even value: this once, the kernel goes on to let acknowledgements travel with data. */
     const int once = 2;
-    if (s->acknowledge_in == 0 || s->state != STREAM_OPEN) {
-        return;
-    }
-    if (--s->acknowledge_in > 0) {
-        turn_add(s->turn, &s->item);
-    } else {
+    if (s->acknowledge && s->state == STREAM_OPEN) {
+        s->acknowledge = false;
         /* Where it is not possible, the acknowledgement comes later. */
         (void)setsockopt(s->fd, IPPROTO_TCP, TCP_QUICKACK, &once, sizeof(once));
     }
@@ -152,6 +158,9 @@ static void on_turn(struct turn_item *item)
     struct stream *s = (struct stream *)item;
     if (s->state == STREAM_CLOSED) {
         enter_ended(s);
+        return;
+    }
+    if (gather(s)) {
         return;
     }
     stream_read_held(s);
@@ -255,6 +264,7 @@ enum err stream_connect(uv_loop_t *loop, const struct stream_options *o, const s
     s->ctx = ctx;
     s->fd = -1;
     s->write_max = o->write_max ? o->write_max : WRITE_MAX;
+    s->gathers = o->gather;
     s->connect_timeout_ms = o->connect_timeout_ms ? o->connect_timeout_ms : CONNECT_TIMEOUT_MS;
     buffer_init(&s->out, s->write_max);
     buffer_init(&s->sending, s->write_max);
@@ -355,7 +365,7 @@ void stream_commit(struct stream *s)
 void stream_acknowledge(struct stream *s)
 {
     if (s->state == STREAM_OPEN) {
-        s->acknowledge_in = ACKNOWLEDGE_PASSES;
+        s->acknowledge = true;
         turn_add(s->turn, &s->item);
     }
 }

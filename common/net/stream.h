@@ -22,6 +22,9 @@ struct stream_options {
     const char *server_name;     /* for SNI and verification; NULL = host */
     uint32_t connect_timeout_ms; /* for all until open, DNS and handshake included; 0 = 30 s */
     size_t write_max;            /* ceiling of bytes written and not yet taken by the kernel; 0 = 4 MiB */
+    /* For a stream with many small messages from many sources: what a turn has written leaves after one more poll of the loop (which
+     * does not wait), together with what that brings. */
+    bool gather;
 };
 
 struct stream_events {
@@ -58,7 +61,7 @@ MUST_CHECK enum err stream_write(struct stream *s, struct bytes data);
  * call stream_commit(). Until the end of this turn only. NULL unless open. */
 struct buffer *stream_out(struct stream *s);
 void stream_commit(struct stream *s);
-/* What was received is acknowledged by TCP at the end of this turn, if nothing is sent in it that the acknowledgement travels with.
+/* What was received is acknowledged by TCP when what this turn writes leaves, also if that is nothing.
  * A peer that has Nagle's algorithm on (mosquitto by default) sends no more small packets before that. */
 void stream_acknowledge(struct stream *s);
 /* An encoder's append said E_FULL: one on_drain follows, at the end of this turn at the earliest. */

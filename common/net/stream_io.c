@@ -22,7 +22,7 @@ static size_t send_some(struct stream *s, const uint8_t *data, size_t len)
     }
     size_t taken = n < 0 ? 0 : (size_t)n;
     s->blocked = taken < len;
-    s->acknowledge_in = taken > 0 ? 0 : s->acknowledge_in; /* it travels with this */
+    s->acknowledge &= taken == 0; /* it travels with this */
     return taken;
 }
 

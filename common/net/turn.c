@@ -18,8 +18,9 @@ struct turn {
     unsigned refs;
     unsigned handles; /* not yet closed */
 
-    struct turn_item *first; /* links through turn_item.next, oldest first */
-    struct turn_item **last;
+    /* Both link through turn_item.next, oldest first. */
+    struct turn_item *first, **last;
+    struct turn_item *later, **later_last; /* after the poll they go to the end of the list */
 
     struct {
         uint8_t *data;
@@ -79,7 +80,7 @@ static void run_items(struct turn *t)
             item = next;
         }
     }
-    if (!t->first) {
+    if (!t->first && !t->later) {
         uv_idle_stop(&t->not_done);
     }
 }
@@ -88,7 +89,7 @@ static void on_before_poll(uv_prepare_t *handle)
 {
     struct turn *t = handle->data;
     run_items(t);
-    if (t->nap && !t->first) {
+    if (t->nap && !t->first && !t->later) {
         const struct timespec time = {.tv_nsec = TURN_NAP_US * 1000};
         nanosleep(&time, NULL);
         t->nap = false;
@@ -97,7 +98,14 @@ static void on_before_poll(uv_prepare_t *handle)
 
 static void on_after_poll(uv_check_t *handle)
 {
-    run_items(handle->data);
+    struct turn *t = handle->data;
+    if (t->later) {
+        *t->last = t->later;
+        t->last = t->later_last;
+        t->later = NULL;
+        t->later_last = &t->later;
+    }
+    run_items(t);
 }
 
 static void on_not_done(uv_idle_t *handle)
@@ -115,6 +123,7 @@ enum err turn_get(uv_loop_t *loop, struct turn **out)
         }
         t->loop = loop;
         t->last = &t->first;
+        t->later_last = &t->later;
         buffer_init(&t->wire, TURN_WIRE_MAX);
         /* None of these can fail (libuv: they return 0 always). */
         uv_prepare_init(loop, &t->before_poll);
@@ -174,6 +183,18 @@ void turn_add(struct turn *t, struct turn_item *item)
     item->next = NULL;
     *t->last = item;
     t->last = &item->next;
+}
+
+void turn_add_after_poll(struct turn *t, struct turn_item *item)
+{
+    if (item->waiting) {
+        return;
+    }
+    uv_idle_start(&t->not_done, on_not_done);
+    item->waiting = true;
+    item->next = NULL;
+    *t->later_last = item;
+    t->later_last = &item->next;
 }
 
 void turn_nap(struct turn *t)

@@ -30,6 +30,10 @@ uv_loop_t *turn_loop(struct turn *t);
 /* Calls item->run(item) at the end of this turn; once, however often it is asked for. */
 void turn_add(struct turn *t, struct turn_item *item);
 
+/* Calls item->run(item) after the loop has polled once more, which does not wait then: together with what that poll brings. Not
+ * called when it is in the list already. */
+void turn_add_after_poll(struct turn *t, struct turn_item *item);
+
 /* The loop's thread sleeps for TURN_NAP_US before it polls next, after all work of this turn. For a loop under load, in which each
  * turn would find a message or two: what arrives meanwhile is handled in one go, for the price of one. Everything on the loop waits
  * that long. */

@@ -161,6 +161,53 @@ static void test_nap(void **state)
     assert_int_equal(uv_loop_close(&loop), 0);
 }
 
+struct later {
+    struct turn_item item;
+    struct turn *turn;
+    unsigned runs;
+    unsigned polls; /* at the second run */
+};
+
+static struct later later;
+
+static void on_poll_done(uv_check_t *check)
+{
+    (void)check;
+    later.polls++;
+}
+
+static void run_later(struct turn_item *item)
+{
+    struct later *l = (struct later *)item;
+    if (l->runs++ == 0) {
+        turn_add_after_poll(l->turn, item);
+        turn_add(l->turn, item); /* does nothing: it waits already */
+    } else {
+        assert_int_equal(l->polls, 1);
+    }
+}
+
+static void test_after_poll(void **state)
+{
+    uv_loop_t loop;
+    uv_check_t check;
+    (void)state;
+    later = (struct later){.item.run = run_later};
+    assert_int_equal(uv_loop_init(&loop), 0);
+    assert_int_equal(turn_get(&loop, &later.turn), E_OK);
+    uv_check_init(&loop, &check);
+    uv_check_start(&check, on_poll_done); /* called before those that were started before it */
+    turn_add(later.turn, &later.item);
+    uint64_t start = uv_hrtime();
+    uv_run(&loop, UV_RUN_ONCE);
+    assert_int_equal(later.runs, 2);
+    assert_true(uv_hrtime() - start < 1000000000);
+    uv_close((uv_handle_t *)&check, NULL);
+    turn_put(later.turn);
+    uv_run(&loop, UV_RUN_DEFAULT);
+    assert_int_equal(uv_loop_close(&loop), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -169,6 +216,7 @@ int main(void)
         cmocka_unit_test(test_post_from_the_loop),
         cmocka_unit_test(test_destroy_finishes_closing),
         cmocka_unit_test(test_nap),
+        cmocka_unit_test(test_after_poll),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -58,13 +58,19 @@ enum MHD_Result exchange_unavailable(struct exchange *x, const char *reason, uns
 }
 
 /* What AWS IoT's own HTTPS API answers. */
-static enum MHD_Result send_message(struct exchange *x, unsigned long long id)
+static enum MHD_Result send_message(struct exchange *x, uint64_t id)
 {
-    char text[REPLY_KEPT_LENGTH + 1];
-    int n = snprintf(text, sizeof(text), "{\"message\":\"OK\",\"traceId\":\"%016llx\"}\n", id);
-    x->kept = n == REPLY_KEPT_LENGTH && !is_last(x) ? reply_take(&x->server->replies) : NULL;
+    static const char start[] = "{\"message\":\"OK\",\"traceId\":\"", end[] = "\"}\n";
+    char text[sizeof(start) - 1 + 16 + sizeof(end)];
+    memcpy(text, start, sizeof(start) - 1);
+    for (size_t i = 16; i > 0; i--, id >>= 4) {
+        text[sizeof(start) - 2 + i] = "0123456789abcdef"[id & 15];
+    }
+    memcpy(text + sizeof(start) - 1 + 16, end, sizeof(end));
+    _Static_assert(sizeof(text) == sizeof(x->kept->text), "the length of what is kept");
+    x->kept = is_last(x) ? NULL : reply_take(&x->server->replies);
     if (!x->kept) {
-        return send_reply(x, 200, "application/json", bytes_make(text, (size_t)n), (struct reply_extra){0});
+        return send_reply(x, 200, "application/json", bytes_make(text, REPLY_KEPT_LENGTH), (struct reply_extra){0});
     }
     memcpy(x->kept->text, text, sizeof(text));
     enter_answered(x);

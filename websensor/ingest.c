@@ -8,28 +8,36 @@
 enum { METHOD_POST = 1, METHOD_PUT = 2, METHOD_GET = 4 };
 
 struct route {
-    const char *path; /* one that ends in '/' is a prefix */
+    struct {
+        const char *text; /* one that ends in '/' is a prefix */
+        size_t len;
+    } path;
     unsigned methods;
     ingest_format_fn *format;
 };
 
+#define PATH(text)                                                                                                     \
+    {                                                                                                                  \
+        text, sizeof(text) - 1                                                                                         \
+    }
+
 static const struct route routes[] = {
-    {"/topics/", METHOD_POST | METHOD_PUT, ingest_topics},
-    {"/walk-sensor/raw", METHOD_POST, ingest_walk_raw},
-    {"/walk-sensor/proc", METHOD_POST, ingest_walk_proc},
-    {"/ttn", METHOD_POST, ingest_ttn},
-    {"/api/v1/", METHOD_POST, ingest_thingsboard},
-    {"/sensorlogger", METHOD_POST, ingest_sensorlogger},
-    {"/sensorlogger/", METHOD_POST, ingest_sensorlogger},
-    {"/phyphox", METHOD_POST, ingest_phyphox},
-    {"/phyphox/", METHOD_POST, ingest_phyphox},
-    {"/phyphox", METHOD_GET, ingest_phyphox_get},
-    {"/phyphox/", METHOD_GET, ingest_phyphox_get},
-    {"/owntracks", METHOD_POST, ingest_owntracks},
-    {"/pub", METHOD_POST, ingest_owntracks},
-    {"/write", METHOD_POST, ingest_influx},
-    {"/api/v2/write", METHOD_POST, ingest_influx},
-    {"/api/v5/publish", METHOD_POST, ingest_emqx},
+    {PATH("/topics/"), METHOD_POST | METHOD_PUT, ingest_topics},
+    {PATH("/walk-sensor/raw"), METHOD_POST, ingest_walk_raw},
+    {PATH("/walk-sensor/proc"), METHOD_POST, ingest_walk_proc},
+    {PATH("/ttn"), METHOD_POST, ingest_ttn},
+    {PATH("/api/v1/"), METHOD_POST, ingest_thingsboard},
+    {PATH("/sensorlogger"), METHOD_POST, ingest_sensorlogger},
+    {PATH("/sensorlogger/"), METHOD_POST, ingest_sensorlogger},
+    {PATH("/phyphox"), METHOD_POST, ingest_phyphox},
+    {PATH("/phyphox/"), METHOD_POST, ingest_phyphox},
+    {PATH("/phyphox"), METHOD_GET, ingest_phyphox_get},
+    {PATH("/phyphox/"), METHOD_GET, ingest_phyphox_get},
+    {PATH("/owntracks"), METHOD_POST, ingest_owntracks},
+    {PATH("/pub"), METHOD_POST, ingest_owntracks},
+    {PATH("/write"), METHOD_POST, ingest_influx},
+    {PATH("/api/v2/write"), METHOD_POST, ingest_influx},
+    {PATH("/api/v5/publish"), METHOD_POST, ingest_emqx},
 };
 
 void ingest_init(struct ingest *in, size_t text_max)
@@ -215,7 +223,7 @@ enum err ingest_query(struct bytes target, const char *wanted, struct buffer *ou
 
 static bool on_route(const struct route *r, struct bytes path)
 {
-    struct bytes p = bytes_str(r->path);
+    struct bytes p = bytes_make(r->path.text, r->path.len);
     bool prefix = p.data[p.len - 1] == '/';
     return prefix ? bytes_starts_with(path, p) && path.len > p.len : bytes_equal(path, p);
 }
@@ -228,6 +236,16 @@ static unsigned methods_of(struct bytes path)
         methods |= on_route(&routes[i], path) ? routes[i].methods : 0;
     }
     return methods;
+}
+
+static const struct route *find_route(struct bytes path, unsigned method)
+{
+    for (size_t i = 0; i < sizeof(routes) / sizeof(routes[0]); i++) {
+        if ((routes[i].methods & method) && on_route(&routes[i], path)) {
+            return &routes[i];
+        }
+    }
+    return NULL;
 }
 
 bool ingest_is_known(struct bytes target, bool is_get, const char **methods)
@@ -261,27 +279,21 @@ int ingest_parse(const struct ingest_request *rq, struct ingest *in)
     struct bytes path = path_of(rq->target);
     unsigned method = method_of(rq->method);
     struct buffer rest;
-    int status = methods_of(path) ? 405 : 404;
-    const char *nothing = status == 405 ? "method not allowed here" : "no such URL";
+    const struct route *r = find_route(path, method);
     in->reason = NULL;
-    buffer_init(&rest, 65536);
-    for (size_t i = 0; i < sizeof(routes) / sizeof(routes[0]); i++) {
-        if (!on_route(&routes[i], path) || !(routes[i].methods & method)) {
-            continue;
-        }
-        enum err e = ingest_decode(bytes_sub(path, strlen(routes[i].path), path.len), false, &rest);
-        if (e == E_OK) {
-            e = ingest_query(rq->target, "token", &in->token);
-            e = e == E_NOT_FOUND ? E_OK : e;
-        }
-        status = e == E_OK ? routes[i].format(rq, buffer_bytes(&rest), in) : ingest_failed(in, e);
-        status = status == 200 ? check_topics(in) : status;
-        nothing = in->reason;
-        break;
+    if (!r) {
+        return methods_of(path) ? ingest_refuse(in, 405, "method not allowed here")
+                                : ingest_refuse(in, 404, "no such URL");
     }
-    in->reason = nothing;
+    buffer_init(&rest, 65536);
+    enum err e = ingest_decode(bytes_sub(path, r->path.len, path.len), false, &rest);
+    if (e == E_OK) {
+        e = ingest_query(rq->target, "token", &in->token);
+        e = e == E_NOT_FOUND ? E_OK : e;
+    }
+    int status = e == E_OK ? r->format(rq, buffer_bytes(&rest), in) : ingest_failed(in, e);
     buffer_finish(&rest);
-    return status;
+    return status == 200 ? check_topics(in) : status;
 }
 
 /* --- for the formats */

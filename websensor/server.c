@@ -93,7 +93,8 @@ static enum err start_uplink(struct server *s, struct option_error *error)
     struct uplink_options o = {
         .config = &s->config->uplink,
         .session = {.version = MQTT_V5, .clean_start = true, .keepalive_s = 30, .max_inflight = 512},
-        .acknowledge_at_once = true};
+        .acknowledge_at_once = true,
+        .gather = true};
     enum err e = uplink_config_tls(&s->config->uplink, &s->uplink_tls, error);
     if (e != E_OK) {
         return e;

@@ -68,7 +68,7 @@ static void open_connection(struct connection *c, int poll)
         }
     }
     fcntl(c->fd, F_SETFL, O_NONBLOCK);
-    struct epoll_event e = {.events = EPOLLIN, .data.ptr = c};
+    struct epoll_event e = {.events = EPOLLIN | EPOLLET, .data.ptr = c};
     epoll_ctl(poll, EPOLL_CTL_ADD, c->fd, &e);
 }
 

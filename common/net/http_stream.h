@@ -95,11 +95,11 @@ bool http_same_route(const struct http_route *a, const struct http_route *b);
 /* A connection for a request. `error` says why not. */
 MUST_CHECK enum err http_connection_open(struct http_request *r, struct tls_error *error);
 /* Gives a request to an idle connection. False: it has ended meanwhile. */
-bool http_connection_take(struct http_connection *c, struct http_request *r);
+bool http_connection_take(struct http_connection *k, struct http_request *r);
 /* What it waits for, in words. Valid until the next call. */
-const char *http_connection_phase(struct http_connection *c);
+const char *http_connection_phase(struct http_connection *k);
 /* Ends it, whatever it does; its request is left without connection. */
-void http_connection_close(struct http_connection *c);
+void http_connection_close(struct http_connection *k);
 
 /* --- http_stream.c, for connections --- */
 

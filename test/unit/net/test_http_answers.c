@@ -147,6 +147,31 @@ static void test_after_failures(void **state)
     peer_stop(&peer);
 }
 
+/* Answers the first request of its first connection and goes away at the second, as a server does whose patience ends just then. */
+static void say_then_leave(int fd, void *arg)
+{
+    static const char text[] = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+    unsigned *connections = arg;
+    if (read_request(fd) && peer_send(fd, text, sizeof(text) - 1) && ++*connections == 1) {
+        (void)read_request(fd);
+    }
+}
+
+static void test_sent_again(void **state)
+{
+    struct peer peer;
+    struct side s;
+    unsigned connections = 0;
+    (void)state;
+    peer_start(&peer, 2, say_then_leave, &connections);
+    side_init(&s);
+    expect_answer(&s, &peer, HTTP_POST, 200, "ok");
+    expect_answer(&s, &peer, HTTP_POST, 200, "ok");
+    side_finish(&s);
+    peer_stop(&peer);
+    assert_int_equal(connections, 2);
+}
+
 /* A server that is done with the request before it has all of it. */
 static void say_early(int fd, void *arg)
 {
@@ -310,9 +335,13 @@ static int teardown(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_forms),          cmocka_unit_test(test_ends_of_connections),
-        cmocka_unit_test(test_after_failures), cmocka_unit_test(test_early_answer),
-        cmocka_unit_test(test_truncation),     cmocka_unit_test(test_renewed_certificate),
+        cmocka_unit_test(test_forms),
+        cmocka_unit_test(test_ends_of_connections),
+        cmocka_unit_test(test_after_failures),
+        cmocka_unit_test(test_early_answer),
+        cmocka_unit_test(test_sent_again),
+        cmocka_unit_test(test_truncation),
+        cmocka_unit_test(test_renewed_certificate),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

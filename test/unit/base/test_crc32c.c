@@ -69,6 +69,18 @@ static void test_every_length_and_alignment(void **state)
     }
 }
 
+/* Long enough to be summed up in parts that follow one another. */
+static void test_long(void **state)
+{
+    (void)state;
+    static uint8_t data[20000];
+    fill(data, sizeof(data));
+    for (size_t n = sizeof(data) - 30; n <= sizeof(data); n++) {
+        struct bytes b = bytes_make(data, n);
+        assert_int_equal(crc32c(0x12345678, b), by_bits(0x12345678, b));
+    }
+}
+
 static void test_continues(void **state)
 {
     (void)state;
@@ -87,6 +99,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_known_values),
         cmocka_unit_test(test_every_length_and_alignment),
+        cmocka_unit_test(test_long),
         cmocka_unit_test(test_continues),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -3,7 +3,8 @@
  * A client is one identity (CA, client certificate), one pool of kept-alive connections and one set of limits. A request ends in
  * exactly one on_done, never before http_request returns, unless it is cancelled. Certificates and host names are always verified; TLS 1.2
  * at least. Redirects are not followed, answers are not decompressed, no `Expect: 100-continue` is sent. A request that went out on a
- * kept-alive connection which the server had closed, so that nothing came back, is sent again on a new one. Proxies come from the
+ * kept-alive connection and had nothing back when the server closed that is sent once more on a new one, a POST too: one that must not
+ * be done twice needs a key of its own. Proxies come from the
  * environment (https_proxy, http_proxy, all_proxy, no_proxy), with their name and password. Renewed certificate files are used for
  * the next connection. All calls and callbacks on the loop's thread; callbacks may call any function here.
  *

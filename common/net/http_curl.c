@@ -20,6 +20,19 @@ static bool copy_string(char **to, const char *from)
     return !from || *to;
 }
 
+/* Curl reads the files for each connection (a renewal needs no restart); whether they can be used is found out now. */
+static enum err check_files(const struct http_client_options *o, struct tls_error *error)
+{
+    struct tls_options t = {.certfile = o->certfile, .keyfile = o->keyfile, .cafile = o->cafile};
+    struct tls_context *context = NULL;
+    if (!o->certfile && !o->keyfile && !o->cafile) {
+        return E_OK;
+    }
+    enum err e = tls_client_create(&t, &context, error);
+    tls_unref(e == E_OK ? context : NULL);
+    return e;
+}
+
 static CURLM *create_multi(struct http_client *c)
 {
     CURLM *multi = curl_multi_init();
@@ -48,8 +61,7 @@ static void client_free(struct http_client *c)
 enum err http_client_create(uv_loop_t *loop, const struct http_client_options *o, struct http_client **out,
                             struct tls_error *error)
 {
-    /* Curl reads the files for each connection (a renewal needs no restart); whether they can be used is found out now. */
-    enum err e = http_check_files(o, error);
+    enum err e = check_files(o, error);
     if (e != E_OK) {
         return e;
     }

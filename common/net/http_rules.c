@@ -18,18 +18,6 @@ struct http_limits http_limits_of(const struct http_client_options *o)
     };
 }
 
-enum err http_check_files(const struct http_client_options *o, struct tls_error *error)
-{
-    struct tls_options t = {.certfile = o->certfile, .keyfile = o->keyfile, .cafile = o->cafile};
-    struct tls_context *context = NULL;
-    if (!o->certfile && !o->keyfile && !o->cafile) {
-        return E_OK;
-    }
-    enum err e = tls_client_create(&t, &context, error);
-    tls_unref(e == E_OK ? context : NULL);
-    return e;
-}
-
 /* A scheme, then visible characters without user and password. */
 static bool is_url(const char *url)
 {

@@ -23,9 +23,6 @@ struct http_limits {
 /* The options with the defaults in the place of 0. */
 struct http_limits http_limits_of(const struct http_client_options *o);
 
-/* Whether certificate, key and CA file can be used. Nothing is read when none is named. */
-MUST_CHECK enum err http_check_files(const struct http_client_options *o, struct tls_error *error);
-
 /* E_INVALID: something that http.h forbids. */
 MUST_CHECK enum err http_check_request(const struct http_request_options *o);
 

@@ -64,8 +64,8 @@ static void fail(struct http_connection *k, enum err err, const char *detail)
     }
 }
 
-/* A kept-alive connection on which nothing came back had been closed by the server before it saw the request (RFC 9112
- * section 9.3.1 lets any request be sent again then); it goes out on a new one. */
+/* When nothing came back on a kept-alive connection, the server had most likely closed it before it saw the request. RFC 9112 section
+ * 9.3.1 lets idempotent ones be sent again; like curl we take all for such (http.h says so). */
 static bool may_try_again(const struct http_connection *k, enum err reason)
 {
     return k->state == HTTP_BUSY && k->has_served && !http_reader_began(k->reader) &&

@@ -19,6 +19,7 @@ enum {
     PASSES = 2, /* of libmicrohttpd in a turn of the loop, if there is more to do than to await */
     AWAITED_MAX = 256,
     AWAITED_POLL_MS = 1,
+    BUSY_PER_MS = 20, /* answers, from which on the loop stays awake */
 };
 
 LOG_POINT(log_listening, "http.listening", LOG_NOTICE, "listening");
@@ -34,7 +35,11 @@ struct front_daemon {
     unsigned open_handles;
     unsigned awaited;   /* requests whose answer is awaited without suspending them */
     unsigned answering; /* requests that have an answer which is not sent yet */
-    bool running;       /* libmicrohttpd's callbacks may come */
+    /* Answers given in the millisecond busy_ms (of the loop's clock) so far, and for each between the one before it and then. */
+    uint64_t busy_ms;
+    uint64_t busy_count;
+    uint64_t busy_rate;
+    bool running; /* libmicrohttpd's callbacks may come */
     bool draining;
 };
 
@@ -60,6 +65,17 @@ static void on_ready(uv_poll_t *poll, int status, int events)
     turn_add(d->turn, &d->item);
 }
 
+static bool is_busy(struct front_daemon *d)
+{
+    uint64_t now = uv_now(d->front->loop);
+    if (now != d->busy_ms) {
+        d->busy_rate = d->busy_count / (now - d->busy_ms);
+        d->busy_count = 0;
+        d->busy_ms = now;
+    }
+    return d->busy_count >= BUSY_PER_MS || d->busy_rate >= BUSY_PER_MS;
+}
+
 /* Once at the end of each turn, so that the answers to what the broker has acknowledged and the requests that have come share it. */
 static void run(struct turn_item *item)
 {
@@ -80,6 +96,9 @@ static void run(struct turn_item *item)
         uv_timer_start(&d->timer, on_timer, ms == 0 && d->awaited > 0 ? AWAITED_POLL_MS : ms, 0);
     } else {
         uv_timer_stop(&d->timer);
+    }
+    if (is_busy(d)) {
+        turn_stay_awake(d->turn);
     }
 }
 
@@ -357,7 +376,9 @@ void front_await_end(void *cls)
 
 void front_answer(void *cls)
 {
-    ((struct front_daemon *)cls)->answering++;
+    struct front_daemon *d = cls;
+    d->answering++;
+    d->busy_count++;
 }
 
 void front_answer_end(void *cls)

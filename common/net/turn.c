@@ -1,6 +1,7 @@
 #include "net/turn.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <time.h>
 
@@ -13,8 +14,10 @@ struct turn {
     uv_loop_t *loop;
     uv_prepare_t before_poll;
     uv_check_t after_poll;
-    uv_idle_t not_done; /* active while the list is not empty: the loop must not sleep */
-    bool nap;           /* before polling */
+    uv_idle_t not_done;   /* active while the list is not empty, and until awake_until: the loop must not sleep */
+    bool nap;             /* before polling */
+    bool just_awake;      /* the next poll is the first since turn_stay_awake */
+    uint64_t awake_until; /* of uv_hrtime; 0 = not asked for */
     unsigned refs;
     unsigned handles; /* not yet closed */
 
@@ -80,9 +83,21 @@ static void run_items(struct turn *t)
             item = next;
         }
     }
-    if (!t->first && !t->later) {
+    if (!t->first && !t->later && !t->awake_until) {
         uv_idle_stop(&t->not_done);
     }
+}
+
+/* Nothing is to be done: is it time to sleep? */
+static void rest(struct turn *t)
+{
+    if (uv_hrtime() >= t->awake_until) {
+        t->awake_until = 0;
+        uv_idle_stop(&t->not_done);
+    } else if (!t->just_awake) {
+        sched_yield();
+    }
+    t->just_awake = false;
 }
 
 static void on_before_poll(uv_prepare_t *handle)
@@ -93,6 +108,9 @@ static void on_before_poll(uv_prepare_t *handle)
         const struct timespec time = {.tv_nsec = TURN_NAP_US * 1000};
         nanosleep(&time, NULL);
         t->nap = false;
+    }
+    if (t->awake_until && !t->first && !t->later) {
+        rest(t);
     }
 }
 
@@ -200,6 +218,13 @@ void turn_add_after_poll(struct turn *t, struct turn_item *item)
 void turn_nap(struct turn *t)
 {
     t->nap = true;
+}
+
+void turn_stay_awake(struct turn *t)
+{
+    uv_idle_start(&t->not_done, on_not_done);
+    t->just_awake = true;
+    t->awake_until = uv_hrtime() + (uint64_t)TURN_AWAKE_US * 1000;
 }
 
 uint8_t *turn_read_space(struct turn *t)

@@ -40,6 +40,11 @@ void turn_add_after_poll(struct turn *t, struct turn_item *item);
 #define TURN_NAP_US 300u
 void turn_nap(struct turn *t);
 
+/* The loop polls without sleeping for TURN_AWAKE_US from now, and lets others have the CPU between two polls. For a loop under load
+ * whose next event is some microseconds away: to sleep would cost it, and those who wake it, more than that. */
+#define TURN_AWAKE_US 30u
+void turn_stay_awake(struct turn *t);
+
 /* Scratch space, valid within one callback: received bytes, decrypted bytes (TURN_READ_SIZE each), and bytes for the wire. */
 uint8_t *turn_read_space(struct turn *t);
 uint8_t *turn_plain_space(struct turn *t);

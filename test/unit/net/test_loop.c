@@ -208,6 +208,41 @@ static void test_after_poll(void **state)
     assert_int_equal(uv_loop_close(&loop), 0);
 }
 
+static void on_alarm(uv_timer_t *timer)
+{
+    *(bool *)timer->data = true;
+}
+
+/* The loop does not wait for the timer at first, and does so when the time is over. */
+static void test_stay_awake(void **state)
+{
+    uv_loop_t loop;
+    uv_timer_t timer;
+    struct turn *turn;
+    bool rung = false;
+    (void)state;
+    assert_int_equal(uv_loop_init(&loop), 0);
+    assert_int_equal(turn_get(&loop, &turn), E_OK);
+    uv_timer_init(&loop, &timer);
+    timer.data = &rung;
+    uv_timer_start(&timer, on_alarm, 10000, 0);
+    turn_stay_awake(turn);
+    uv_run(&loop, UV_RUN_ONCE);
+    assert_false(rung);
+    uv_timer_start(&timer, on_alarm, 20, 0);
+    unsigned turns = 0;
+    for (uint64_t end = uv_hrtime() + (uint64_t)TURN_AWAKE_US * 1000; uv_hrtime() < end;) {
+    }
+    for (; !rung; turns++) {
+        uv_run(&loop, UV_RUN_ONCE);
+    }
+    assert_true(turns < 5);
+    uv_close((uv_handle_t *)&timer, NULL);
+    turn_put(turn);
+    uv_run(&loop, UV_RUN_DEFAULT);
+    assert_int_equal(uv_loop_close(&loop), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -217,6 +252,7 @@ int main(void)
         cmocka_unit_test(test_destroy_finishes_closing),
         cmocka_unit_test(test_nap),
         cmocka_unit_test(test_after_poll),
+        cmocka_unit_test(test_stay_awake),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

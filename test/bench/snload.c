@@ -262,14 +262,9 @@ static void on_packet(struct load *l, struct client *c, const uint8_t *p, size_t
 static void on_readable(struct load *l, struct client *c)
 {
     uint8_t datagram[DATAGRAM_MAX];
-    for (;;) {
-        ssize_t n = recv(c->fd, datagram, sizeof(datagram), MSG_DONTWAIT);
-        if (n < 0 && errno == ECONNREFUSED) {
-            continue;
-        }
-        if (n < 0) {
-            return;
-        }
+    /* One at a time, as mqload reads: epoll tells again when there are more. */
+    ssize_t n = recv(c->fd, datagram, sizeof(datagram), MSG_DONTWAIT);
+    if (n >= 0) {
         on_packet(l, c, datagram, (size_t)n, wire_now_ns());
     }
 }

@@ -21,6 +21,7 @@ enum {
     SPARE_MAX = 1024,
     ESCAPED_SIZE = 400,
     BUSY_PER_MS = 16, /* messages sent and acknowledged, from which on they are handled in batches */
+    NAP_US = 300,
 };
 
 enum notified { NOTIFIED_NOTHING, NOTIFIED_DOWN, NOTIFIED_UP };
@@ -134,7 +135,7 @@ static void note_traffic(struct sink_iotcore *s)
     }
     s->busy_count++;
     if (s->busy_count >= BUSY_PER_MS || s->busy_rate >= BUSY_PER_MS) {
-        turn_nap(s->turn);
+        turn_nap(s->turn, NAP_US);
     }
 }
 

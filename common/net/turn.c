@@ -15,7 +15,7 @@ struct turn {
     uv_prepare_t before_poll;
     uv_check_t after_poll;
     uv_idle_t not_done;   /* active while the list is not empty, and until awake_until: the loop must not sleep */
-    bool nap;             /* before polling */
+    unsigned nap_us;      /* before polling; 0 = none */
     bool just_awake;      /* the next poll is the first since turn_stay_awake */
     uint64_t awake_until; /* of uv_hrtime; 0 = not asked for */
     unsigned refs;
@@ -104,10 +104,10 @@ static void on_before_poll(uv_prepare_t *handle)
 {
     struct turn *t = handle->data;
     run_items(t);
-    if (t->nap && !t->first && !t->later) {
-        const struct timespec time = {.tv_nsec = TURN_NAP_US * 1000};
+    if (t->nap_us > 0 && !t->first && !t->later) {
+        const struct timespec time = {.tv_nsec = t->nap_us * 1000L};
         nanosleep(&time, NULL);
-        t->nap = false;
+        t->nap_us = 0;
     }
     if (t->awake_until && !t->first && !t->later) {
         rest(t);
@@ -215,9 +215,9 @@ void turn_add_after_poll(struct turn *t, struct turn_item *item)
     t->later_last = &item->next;
 }
 
-void turn_nap(struct turn *t)
+void turn_nap(struct turn *t, unsigned us)
 {
-    t->nap = true;
+    t->nap_us = us > t->nap_us ? us : t->nap_us;
 }
 
 void turn_stay_awake(struct turn *t)

@@ -34,11 +34,10 @@ void turn_add(struct turn *t, struct turn_item *item);
  * called when it is in the list already. */
 void turn_add_after_poll(struct turn *t, struct turn_item *item);
 
-/* The loop's thread sleeps for TURN_NAP_US before it polls next, after all work of this turn. For a loop under load, in which each
- * turn would find a message or two: what arrives meanwhile is handled in one go, for the price of one. Everything on the loop waits
- * that long. */
-#define TURN_NAP_US 300u
-void turn_nap(struct turn *t);
+/* The loop's thread sleeps for `us` (less than a second; the longest that is asked for in this turn) before it polls next, after all
+ * work of this turn. For a loop under load, in which each turn would find a message or two: what arrives meanwhile is handled in one
+ * go, for the price of one. Everything on the loop waits that long, and as long as the kernel's timer slack of 50 us besides. */
+void turn_nap(struct turn *t, unsigned us);
 
 /* The loop polls without sleeping for TURN_AWAKE_US from now, and lets others have the CPU between two polls. For a loop under load
  * whose next event is some microseconds away: to sleep would cost it, and those who wake it, more than that. */

@@ -15,6 +15,7 @@ struct mqtt_client {
     size_t write_max;
     enum err why; /* of the end; E_OK until it is known here */
     bool acknowledge_at_once;
+    bool pull;
     bool closing;     /* stream_close has been called: nothing is sent or handled any more */
     bool window_full; /* on_writable is owed when the window has room */
     bool output_full; /* on_writable is owed when the output has drained */
@@ -176,6 +177,9 @@ static void on_stream_data(void *ctx, struct bytes data)
     stream_commit(c->stream);
     arm(c);
     tell_writable(c);
+    if (c->pull && !c->closing && c->window_full) {
+        stream_pull(c->stream);
+    }
     if (c->acknowledge_at_once && !c->closing && c->session.publishes > 0) { /* more of them is owed */
         stream_acknowledge(c->stream);
     }
@@ -212,6 +216,7 @@ enum err mqtt_client_connect(uv_loop_t *loop, const struct mqtt_client_options *
     c->ctx = ctx;
     c->timer_at = MONO_NEVER;
     c->acknowledge_at_once = o->acknowledge_at_once;
+    c->pull = o->pull;
     c->write_max = o->stream.write_max ? o->stream.write_max : DEFAULT_WRITE_MAX;
     struct stream_options stream = o->stream;
     stream.write_max = c->write_max;

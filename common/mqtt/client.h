@@ -18,6 +18,9 @@ struct mqtt_client_options {
     struct mqtt_session_options session;
     /* TCP acknowledges PUBACKs without delay (stream_acknowledge): for publishes that somebody waits for. */
     bool acknowledge_at_once;
+    /* Two system calls for each piece of PUBACKs that arrives while the window is full: those that a broker on this host
+     * holds back behind the first by Nagle's algorithm (mosquitto by default) come in the same turn (stream_pull). */
+    bool pull;
 };
 
 /* Each may be NULL but on_end. */

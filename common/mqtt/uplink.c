@@ -23,7 +23,7 @@ struct uplink {
     const struct uplink_events *events;
     void *ctx;
     struct tls_context *tls;
-    bool acknowledge_at_once;
+    bool acknowledge_at_once, pull;
     bool gather;
     bool resume;
     struct mqtt_client *client; /* NULL: waiting for the next attempt */
@@ -134,7 +134,8 @@ static void start_connecting(struct uplink *u)
     struct mqtt_will will = {.topic = bytes_str(c->status_topic), .payload = OFFLINE_STATUS, .qos = 1, .retain = true};
     struct mqtt_client_options o = {.stream = uplink_config_stream(c, u->tls),
                                     .session = u->session,
-                                    .acknowledge_at_once = u->acknowledge_at_once};
+                                    .acknowledge_at_once = u->acknowledge_at_once,
+                                    .pull = u->pull};
     o.stream.gather = u->gather;
     o.stream.connect_timeout_ms = CONNECT_TIMEOUT_MS;
     if (o.session.connack_timeout_ms == 0) {
@@ -258,6 +259,7 @@ enum err uplink_create(uv_loop_t *loop, const struct uplink_options *o, const st
     u->config = o->config;
     u->session = o->session;
     u->acknowledge_at_once = o->acknowledge_at_once;
+    u->pull = o->pull;
     u->gather = o->gather;
     u->resume = o->resume;
     u->events = events;

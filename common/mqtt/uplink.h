@@ -91,9 +91,10 @@ struct uplink_options {
      * Borrowed slices must outlive it. */
     struct mqtt_session_options session;
     struct tls_context *tls;  /* referenced; NULL = none */
-    bool acknowledge_at_once; /* as in mqtt_client_options */
-    bool gather;              /* as in stream_options */
-    bool resume;              /* session.clean_start is for the first connection only */
+    bool acknowledge_at_once; /* these two as in mqtt_client_options */
+    bool pull;
+    bool gather; /* as in stream_options */
+    bool resume; /* session.clean_start is for the first connection only */
 };
 
 #define UPLINK_PROGRAM_TOKEN_MAX (UINT64_MAX - 1) /* larger tokens are the uplink's own */

@@ -141,15 +141,20 @@ static bool gather(struct stream *s)
     return s->gathered;
 }
 
-/* Nothing has been sent since stream_acknowledge, which the acknowledgement could have travelled with. */
-static void acknowledge(struct stream *s)
+static void acknowledge_now(struct stream *s)
 {
     /* An even value: this once, the kernel goes on to let acknowledgements travel with data. */
     const int once = 2;
+    s->acknowledge = false;
+    /* Where it is not possible, the acknowledgement comes later. */
+    (void)setsockopt(s->fd, IPPROTO_TCP, TCP_QUICKACK, &once, sizeof(once));
+}
+
+/* Nothing has been sent since stream_acknowledge, which the acknowledgement could have travelled with. */
+static void acknowledge(struct stream *s)
+{
     if (s->acknowledge && s->state == STREAM_OPEN) {
-        s->acknowledge = false;
-        /* Where it is not possible, the acknowledgement comes later. */
-        (void)setsockopt(s->fd, IPPROTO_TCP, TCP_QUICKACK, &once, sizeof(once));
+        acknowledge_now(s);
     }
 }
 
@@ -367,6 +372,14 @@ void stream_acknowledge(struct stream *s)
     if (s->state == STREAM_OPEN) {
         s->acknowledge = true;
         turn_add(s->turn, &s->item);
+    }
+}
+
+void stream_pull(struct stream *s)
+{
+    if (s->state == STREAM_OPEN && !s->pulled) {
+        s->pulled = true;
+        acknowledge_now(s);
     }
 }
 

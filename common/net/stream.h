@@ -64,6 +64,9 @@ void stream_commit(struct stream *s);
 /* What was received is acknowledged by TCP when what this turn writes leaves, also if that is nothing.
  * A peer that has Nagle's algorithm on (mosquitto by default) sends no more small packets before that. */
 void stream_acknowledge(struct stream *s);
+/* In on_data: TCP acknowledges at once what was received, and the stream reads once more in this turn. What a peer with Nagle's algorithm
+ * held back until then comes along if the peer is on this host. Has no effect in the on_data that this leads to. */
+void stream_pull(struct stream *s);
 /* An encoder's append said E_FULL: one on_drain follows, at the end of this turn at the earliest. */
 void stream_await_drain(struct stream *s);
 /* Bytes written that the kernel has not taken. */

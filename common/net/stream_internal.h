@@ -41,6 +41,7 @@ struct stream {
     bool want_drain : 1;   /* on_drain is due when pending has fallen */
     bool write_broken : 1; /* what the peer has sent before is still read */
     bool shut : 1;         /* our end has been told to the peer */
+    bool pulled : 1;       /* stream_pull: one read more in this turn */
     bool acknowledge : 1;  /* what was received, also without anything to send */
     bool gathers : 1;      /* stream_options.gather */
     bool gathered : 1;     /* the poll to be waited for is the next one */

@@ -257,7 +257,8 @@ void stream_read(struct stream *s, bool all)
     /* One receive a turn keeps the loop fair; poll tells again when there is more. */
     unsigned limit = all ? READS_AT_END : 1;
     bool more = true;
-    for (unsigned i = 0; more && i < limit && s->state < STREAM_CLOSED && reading(s); i++) {
+    s->pulled = false;
+    for (unsigned i = 0; more && i < limit + s->pulled && s->state < STREAM_CLOSED && reading(s); i++) {
         more = receive(s, all);
     }
     if (all && s->state < STREAM_CLOSED) {

@@ -3,6 +3,7 @@
 #include "unit.h"
 
 #include <netinet/in.h>
+#include <stdatomic.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -422,6 +423,86 @@ static void test_byte_by_byte(void **state)
     peer_stop(&peer);
 }
 
+/* --- pulling --- */
+
+struct pull {
+    atomic_uint wanted, sent; /* bytes */
+    uv_prepare_t count;
+    unsigned turns;
+    unsigned came[3]; /* each byte, in which turn */
+};
+
+static void send_as_wanted(int fd, void *arg)
+{
+    struct pull *p = arg;
+    /* After some exchanges TCP leaves it to the next data, or to a timer, to acknowledge. */
+    for (char byte; p->sent < 100 && peer_receive(fd, &byte, 1) && peer_send(fd, &byte, 1);) {
+        p->sent++;
+    }
+    while (p->sent < 103) {
+        while (p->wanted <= p->sent) {
+            sleep_ms(1);
+        }
+        peer_send(fd, "x", 1);
+        p->sent++;
+    }
+    wait_for_end(fd, NULL);
+}
+
+static void pull(struct client *c, struct bytes data)
+{
+    struct pull *p = c->user;
+    assert_int_equal(data.len, 1);
+    assert_int_equal(buffer_append(&c->data, data), E_OK);
+    if (c->data.len < 100) {
+        assert_int_equal(stream_write(c->stream, BYTES("x")), E_OK);
+        return;
+    }
+    p->wanted = (unsigned)c->data.len + 1;
+    if (c->data.len == 100) {
+        return;
+    }
+    p->came[c->data.len - 101] = p->turns;
+    while (p->sent < c->data.len + 1 && p->sent < 103) {
+        sleep_ms(1);
+    }
+    stream_pull(c->stream);
+}
+
+static void count_turn(uv_prepare_t *prepare)
+{
+    struct pull *p = prepare->data;
+    p->turns++;
+}
+
+static void write_x(struct client *c)
+{
+    assert_int_equal(stream_write(c->stream, BYTES("x")), E_OK);
+}
+
+/* The peer has Nagle's algorithm on: without stream_pull its second byte would wait for our acknowledgement of the first. */
+static void test_pull(void **state)
+{
+    struct peer peer;
+    struct client c;
+    struct pull p = {.wanted = 0};
+    (void)state;
+    peer_start(&peer, 1, send_as_wanted, &p);
+    client_init(&c);
+    c.user = p.count.data = &p;
+    c.on_open = write_x;
+    c.on_data = pull;
+    assert_int_equal(uv_prepare_init(&c.loop, &p.count), 0);
+    assert_int_equal(uv_prepare_start(&p.count, count_turn), 0);
+    client_connect(&c, peer.port, NULL);
+    client_run_until_received(&c, 103);
+    assert_int_equal(p.came[0], p.came[1]);
+    assert_true(p.came[2] > p.came[1]); /* once a turn */
+    uv_close((uv_handle_t *)&p.count, NULL);
+    client_finish(&c);
+    peer_stop(&peer);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -439,6 +520,7 @@ int main(void)
         cmocka_unit_test(test_too_large),
         cmocka_unit_test(test_pause),
         cmocka_unit_test(test_byte_by_byte),
+        cmocka_unit_test(test_pull),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -2,6 +2,8 @@
 
 #include <stdlib.h>
 
+enum { NAP_AWAITED = 64, NAP_US = 50 };
+
 #define CLIENT_OF(node, member) ((struct client *)(void *)((char *)(node)-offsetof(struct client, member)))
 #define CONST_CLIENT_OF(node, member)                                                                                  \
     ((const struct client *)(const void *)((const char *)(node)-offsetof(struct client, member)))
@@ -182,9 +184,19 @@ static void limit_kept(struct gateway *g)
     }
 }
 
+/* Do so many messages wait for the broker that a nap costs it no work? With a shared link only while its window is full: otherwise the
+ * batches are large anyway. */
+static bool crowded(const struct gateway *g)
+{
+    return metric_get(&g->metrics.session.awaited) >= NAP_AWAITED && (!g->shared || shared_is_full(g->shared));
+}
+
 void client_settle(struct client *c)
 {
     struct gateway *g = c->gateway;
+    if (crowded(g)) {
+        turn_nap(g->turn, NAP_US); /* the broker's answers and the devices' messages come to more of them in a turn */
+    }
     bool over = session_over(c->session);
     if (over && !c->old_link) {
         destroy(c);

@@ -48,6 +48,7 @@ static const struct metric_row rows[] = {
     ROW("dropped", METRIC_COUNTER, session.dropped),
     ROW("lost", METRIC_COUNTER, session.lost),
     ROW("queued_bytes", METRIC_GAUGE, session.queued_bytes),
+    ROW("awaited", METRIC_GAUGE, session.awaited),
     ROW("malformed", METRIC_COUNTER, malformed),
     ROW("strangers", METRIC_COUNTER, strangers),
 #undef ROW
@@ -300,6 +301,7 @@ static enum err start_uplink(struct gateway *g)
     }
     struct uplink_options o = {.config = &c->uplink,
                                .tls = g->tls,
+                               .pull = c->aggregate,
                                .session = {.version = MQTT_V5,
                                            .client_id = bytes_str(g->uplink_id),
                                            .clean_start = true,

@@ -166,7 +166,8 @@ MUST_CHECK enum err client_create(struct gateway *g, struct bytes id, struct cli
 /* Puts it there; another client that was there has no place any more. E_NOMEM: it keeps its old place. */
 MUST_CHECK enum err client_move(struct client *c, const struct place *p);
 void client_displace(struct client *c);
-/* After every call into its session: counts it as online or away, sets its deadline, destroys it when its session is over.
+/* After every call into its session: counts it as online or away, sets its deadline, destroys it when its session is over, and lets
+ * the loop nap under load.
  * The client may be gone afterwards. */
 void client_settle(struct client *c);
 /* For every client; `visit` may destroy it. */
@@ -189,6 +190,8 @@ extern const struct uplink_events shared_uplink_events; /* ctx: struct gateway *
 MUST_CHECK enum err shared_create(struct gateway *g, struct shared **out);
 void shared_destroy(struct shared *s); /* NULL is allowed */
 void shared_turn_end(struct turn_item *item);
+/* Publishes wait for room in the broker's window. */
+bool shared_is_full(const struct shared *s);
 /* The client is going: what it has subscribed to is given up. */
 void shared_forget(struct client *c);
 /* Appends the gateway's members of the status. */

@@ -33,6 +33,7 @@ void session_destroy(struct session *s)
         return;
     }
     session_down_clear(s, false);
+    session_up_forget_requests(s, true);
     session_up_forget_subscriptions(s);
     topics_clear(&s->topics);
     free(s->requests);

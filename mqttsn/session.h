@@ -100,6 +100,7 @@ struct session_metrics {
     metric_value dropped;      /* messages to devices dropped: ceilings, refusals, unanswered */
     metric_value lost;         /* clients that fell silent */
     metric_value queued_bytes; /* gauge: payload kept for devices */
+    metric_value awaited;      /* gauge: QoS 1 and 2 messages of devices that the broker has not acknowledged */
 };
 
 #define SESSION_QUEUE_BYTES_MAX (256u * 1024)        /* for one client */

@@ -12,8 +12,21 @@ static uint64_t token_of(const struct request *r)
     return (uint64_t)r->turn << 16 | r->msg_id;
 }
 
+static bool is_publish(const struct request *r)
+{
+    return r->kind == REQUEST_PUBLISH1 || r->kind == REQUEST_PUBLISH2;
+}
+
+static void count_awaited(struct session *s, int n)
+{
+    metric_add(&s->env->metrics->awaited, (uint64_t)(int64_t)n);
+}
+
 static void remove_request(struct session *s, struct request *r)
 {
+    if (is_publish(r)) {
+        count_awaited(s, -1);
+    }
     s->requests_count--;
     memmove(r, r + 1, (size_t)(&s->requests[s->requests_count] - r) * sizeof(*r));
 }
@@ -40,6 +53,9 @@ static struct request *add_request(struct session *s, enum request_kind kind, ui
     s->turn = (uint16_t)(s->turn == UINT16_MAX ? 1 : s->turn + 1);
     struct request *r = &s->requests[s->requests_count++];
     *r = (struct request){.msg_id = msg_id, .turn = s->turn, .kind = (uint8_t)kind};
+    if (is_publish(r)) {
+        count_awaited(s, 1);
+    }
     return r;
 }
 
@@ -241,12 +257,13 @@ void session_up_pubrel(struct session *s, uint16_t msg_id)
 void session_on_published(struct session *s, uint64_t token, uint8_t reason, struct mono now)
 {
     struct request *r = find_token(s, token);
-    if (!r || (r->kind != REQUEST_PUBLISH1 && r->kind != REQUEST_PUBLISH2)) {
+    if (!r || !is_publish(r)) {
         return; /* the will, or given up by the device */
     }
     uint8_t code = return_code(reason);
     if (r->kind == REQUEST_PUBLISH2 && code == MQTTSN_ACCEPTED) {
         r->kind = REQUEST_RELEASE;
+        count_awaited(s, -1);
         send_msg_id(s, MQTTSN_PUBREC, r->msg_id);
     } else {
         struct request copy = *r;

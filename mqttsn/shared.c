@@ -196,6 +196,11 @@ static enum err answer_later(struct client *c, uint64_t token)
     return E_OK;
 }
 
+bool shared_is_full(const struct shared *s)
+{
+    return s->first != NULL;
+}
+
 /* --- for the session */
 
 static void ops_send(void *owner, const struct mqttsn_packet *p)

@@ -178,6 +178,7 @@ void rig_finish(struct rig *r)
     session_destroy(r->session);
     r->session = NULL;
     assert_int_equal(metric_get(&r->metrics.queued_bytes), 0);
+    assert_int_equal(metric_get(&r->metrics.awaited), 0);
 }
 
 void rig_packet(struct rig *r, const struct mqttsn_packet *p)

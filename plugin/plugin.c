@@ -226,17 +226,21 @@ static enum err publish_status(void *ctx, const char *topic, const char *value)
 
 /* ---- events ---- */
 
-static int on_message(int event, void *event_data, void *userdata)
+static enum err take_with_properties(struct plugin *p, const mosquitto_property *list, const struct route_match *match,
+                                     struct record *r)
 {
-    (void)event;
-    struct plugin *p = userdata;
-    const struct mosquitto_evt_message *m = event_data;
-    struct route_match match;
-    const struct bytes topic = bytes_str(m->topic);
-    if (!capture_wants(p->capture, topic, &match)) {
-        drain_outbox(p, OUTBOX_PER_TURN);
-        return MOSQ_ERR_SUCCESS;
-    }
+    struct copies copies = {0};
+    buffer_clear(&p->user_properties);
+    enum err e = read_properties(p, list, r, &copies);
+    e = e ? e : capture_take(p->capture, match, r);
+    free_copies(&copies);
+    return e;
+}
+
+/* Not a part of on_message, so that topics that no route wants do not pay for the room on the stack. */
+static __attribute__((noinline)) enum err take_message(struct plugin *p, const struct mosquitto_evt_message *m,
+                                                       struct bytes topic, const struct route_match *match)
+{
     struct record r;
     record_init(&r);
     r.topic = topic;
@@ -244,24 +248,30 @@ static int on_message(int event, void *event_data, void *userdata)
     r.qos = m->qos;
     r.retain = m->retain;
     r.client_id = bytes_str(mosquitto_client_id(m->client));
-    struct copies copies = {0};
-    buffer_clear(&p->user_properties);
-    enum err e = m->properties ? read_properties(p, m->properties, &r, &copies) : E_OK;
-    e = e ? e : capture_take(p->capture, &match, &r);
-    free_copies(&copies);
+    return m->properties ? take_with_properties(p, m->properties, match, &r) : capture_take(p->capture, match, &r);
+}
+
+static int on_message(int event, void *event_data, void *userdata)
+{
+    (void)event;
+    struct plugin *p = userdata;
+    const struct mosquitto_evt_message *m = event_data;
+    struct route_match match;
+    const struct bytes topic = bytes_str(m->topic);
+    bool wanted = capture_wants(p->capture, topic, &match);
+    enum err e = wanted ? take_message(p, m, topic, &match) : E_OK;
     drain_outbox(p, OUTBOX_PER_TURN);
     if (e && e != E_TOO_LARGE && m->qos > 0) {
         /* The only answer that loses nothing: the connection closes without acknowledgement (MOSQUITTO.md). */
         log_emit(&log_refused, "error=%s", err_name(e));
         return MOSQ_ERR_NOMEM;
     }
-    if (p->wills) {
-        wills_passed(p->wills, topic, r.payload);
+    if (wanted && p->wills) {
+        wills_passed(p->wills, topic, bytes_make(m->payload, m->payloadlen));
     }
-    if (!e) {
-        return MOSQ_ERR_SUCCESS;
+    if (e) {
+        log_emit(&log_lost, "error=%s qos=%u bytes=%u", err_name(e), m->qos, m->payloadlen);
     }
-    log_emit(&log_lost, "error=%s qos=%u bytes=%u", err_name(e), m->qos, m->payloadlen);
     return MOSQ_ERR_SUCCESS;
 }
 

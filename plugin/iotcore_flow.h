@@ -68,8 +68,6 @@ struct iotcore_flow {
     struct mono hold_until;   /* nothing is sent before: the server has said "too much", or memory is short */
     uint32_t holds;           /* how often in a row */
     struct buffer properties; /* user properties of the message at hand */
-    uint64_t retried;         /* records sent more than once */
-    uint64_t sent_count;
     bool open;
     bool blocked; /* publish said E_FULL */
     bool paused;

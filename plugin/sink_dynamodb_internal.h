@@ -68,7 +68,6 @@ struct ddb_sink {
     bool paused;
     bool no_credentials; /* on_ready will come */
     bool ever_stored;
-    bool working;            /* inside ddb_work */
     struct mono hold;        /* nothing is sent or taken before */
     struct backoff failing;  /* of `hold` */
     struct backoff refusing; /* source of jitter for items that come back */

@@ -162,6 +162,8 @@ static bool set_trust(CURL *easy, const struct http_client *c)
         bad |= (int)curl_easy_setopt(easy, CURLOPT_SSLCERT, c->certfile);
         bad |= (int)curl_easy_setopt(easy, CURLOPT_SSLKEY, c->keyfile);
         bad |= (int)curl_easy_setopt(easy, CURLOPT_KEYPASSWD, ""); /* never ask on the terminal */
+        /* A resumed session would go on with the certificate that it began with, after a renewal too. */
+        bad |= (int)curl_easy_setopt(easy, CURLOPT_SSL_SESSIONID_CACHE, 0L);
     }
     bad |= (int)curl_easy_setopt(easy, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
     return bad == 0;

@@ -296,7 +296,6 @@ static void test_renewed_certificate(void **state)
     copy_file(pki_path(&pki, "client.pem"), certfile);
     copy_file(pki_path(&pki, "client.key"), keyfile);
     peer_tls_create(&script.tls, &pki, "server", "ca");
-    SSL_CTX_set_num_tickets(script.tls.ctx, 0); /* a resumed session keeps the certificate that it began with */
     peer_start(&peer, 2, say_by_tls, &script);
     side_init_with(&s, &co);
     snprintf(url, sizeof(url), "https://localhost:%u/", (unsigned)peer.port);

@@ -10,14 +10,16 @@ enum { RETRY_AWAY_S = 5, RETRY_SOON_S = 1 };
 
 /* HEAD --> BODY --published--> AWAITED --takes long--> SUSPENDED
  *            |                    | PUBACK                 | PUBACK
- *            | refused            v                        |
- *            \--> ANSWERED <-- SETTLED <-------------------/ */
+ *            | refused            v                        v
+ *            \----------------> ANSWERED <------------- SETTLED
+ *
+ * A PUBACK that comes while libmicrohttpd is at work makes SETTLED of AWAITED, too. */
 enum exchange_state {
     EXCHANGE_HEAD,
     EXCHANGE_BODY,
     EXCHANGE_AWAITED, /* the broker has it, for a short time only: see front_await */
     EXCHANGE_SUSPENDED,
-    EXCHANGE_SETTLED,
+    EXCHANGE_SETTLED, /* is answered when libmicrohttpd asks */
     EXCHANGE_ANSWERED,
 };
 

@@ -1,9 +1,17 @@
 /* The broker's side with one connection for all clients (option `aggregate`). */
 #include "mqttsn/shared.h"
 
+#include "base/log.h"
 #include "mqtt/topic.h"
 
 #include <stdlib.h>
+
+LOG_POINT(
+    log_window, "mqttsn.window", LOG_NOTICE,
+    "the broker takes few unacknowledged messages of all devices together; in mosquitto: max_inflight_messages 1000");
+
+/* A broker's window that slows down many devices at once. */
+#define SMALL_WINDOW 100u
 
 /* Tokens at the uplink: a publish carries its client and the session's token, a request its place in the table. */
 #define REQUEST_TAG ((uint64_t)1 << 62)
@@ -475,7 +483,10 @@ static void on_message(void *ctx, const struct mqtt_publish *message)
 static void on_up(void *ctx, const struct mqtt_connack *connack)
 {
     struct gateway *g = ctx;
-    (void)connack;
+    uint16_t window = connack->receive_max;
+    if (window < SMALL_WINDOW && window < g->config->max_clients) {
+        log_emit(&log_window, "window=%u", window);
+    }
     turn_add(g->turn, &g->links_item);
 }
 

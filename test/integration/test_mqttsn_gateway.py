@@ -157,6 +157,7 @@ def test_aggregate(plain_broker, mqttsn, device):
     b = plain_broker()
     g = mqttsn(b, "aggregate true")
     g.wait_log("uplink.connected")
+    g.wait_log("mqttsn.window.* window=20")
     seen = b.recorder("up/#", "will/#", qos=2)
     b.publish("kept/1", b"retained", retain=True)
     devices = [device(g, f"dev{i}").connect(will=(f"will/{i}", b"gone")) for i in range(5)]

@@ -42,16 +42,18 @@ static void test_batches(void **state)
     assert_int_equal(scene_rows(s), 20000);
     assert_int_equal(metric_get(&s->stats.confirmed), 20000);
     world_check_counts(s->world);
-    /* A stream is committed about once a second: of 30 records over 1.5 s the last are not there yet. */
+    /* A stream is committed about once a second: of 30 records over 1.5 s the last are not there yet (of so many over a longer time, on a
+     * busy machine, it may be few). */
     uint64_t largest_lag = 0;
     scene_run(s, 1100, NULL);
+    struct mono slow = mono_add_ms(mono_now(), 3000);
     for (int i = 0; i < 30; i++) {
         scene_append_many(s, 1);
         scene_run(s, 50, NULL);
         uint64_t lag = cursor_lag(spool_cursor(s->spool, SINK_SQLITE));
         largest_lag = lag > largest_lag ? lag : largest_lag;
     }
-    assert_in_range(largest_lag, 5, 25);
+    assert_in_range(largest_lag, mono_reached(mono_now(), slow) ? 1 : 5, 25);
     assert_true(scene_run(s, 0, scene_nothing_waits));
     assert_int_equal(scene_rows(s), 20030);
 }

@@ -13,8 +13,9 @@ TABS = (".c", ".h", ".py", ".cmake", ".json", ".js", ".css", ".html", ".yml", ".
 
 
 def machine_paths():
-    """This checkout and the home of whoever runs the check: right for nobody else."""
-    paths = {str(tree.TOP), os.path.realpath(tree.TOP)}
+    """This checkout and the home of whoever runs the check: right for nobody else. A checkout right below the root is no giveaway:
+    "/mosquitto-aws" stands in /etc/mosquitto-aws, too."""
+    paths = {p for p in (str(tree.TOP), os.path.realpath(tree.TOP)) if p.count("/") > 1}
     home = os.path.expanduser("~")
     if home not in ("/", "/root", "~"):
         paths.add(home)

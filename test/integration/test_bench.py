@@ -12,4 +12,4 @@ def test_spine(build, plugin, started):
     p = subprocess.run([TOP / "test" / "bench" / "run", "--quick", "--build", build, "unmatched", "drain", "latency", "spool",
                         "sqlite"], capture_output=True, text=True, timeout=240)
     assert p.returncode == 0, p.stdout + p.stderr
-    assert p.stdout.count("\n\n|") == 6
+    assert p.stdout.count("\n\n|") == 8

@@ -14,8 +14,11 @@ pytestmark = [pytest.mark.slow, pytest.mark.timing, pytest.mark.timeout(5400)]
 CERTIFICATES = pathlib.Path("/usr/local/share/ca-certificates")  # of a company's proxy, for example: npm must know them, too
 COMMANDS = """
 export DEBIAN_FRONTEND=noninteractive
-for suite in bookworm bookworm-updates; do echo "deb http://deb.debian.org/debian $suite main"; done >/etc/apt/sources.list
-echo "deb http://deb.debian.org/debian-security bookworm-security main" >>/etc/apt/sources.list
+mirror=$(awk '$1 == "deb" { print $2; exit }' /etc/apt/sources.list 2>/dev/null)  # as debootstrap leaves it: without updates
+if [ -n "$mirror" ]; then
+    echo "deb $mirror bookworm-updates main" >>/etc/apt/sources.list
+    echo "deb $mirror-security bookworm-security main" >>/etc/apt/sources.list
+fi
 apt-get update -qq && apt-get install -y -qq --no-install-recommends git ca-certificates >/dev/null || exit 1
 cp -r /certificates /usr/local/share/ca-certificates && update-ca-certificates >/dev/null 2>&1
 export NODE_EXTRA_CA_CERTS=/etc/ssl/certs/ca-certificates.crt NPM_CONFIG_CAFILE=/etc/ssl/certs/ca-certificates.crt

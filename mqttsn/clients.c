@@ -173,10 +173,10 @@ static void destroy(struct client *c)
     free(c);
 }
 
-/* One has come to those that are away: if that is one too many, the oldest is forgotten. */
+/* Of those that are away, the oldest is forgotten when they are too many. Not while clients are visited: it may be the next one. */
 static void limit_kept(struct gateway *g)
 {
-    if (g->kept > g->config->max_clients) {
+    while (!g->visiting && g->kept > g->config->max_clients) {
         struct client *oldest = g->first_kept;
         /* destroy() has taken the last one off the list. NOLINTNEXTLINE(clang-analyzer-unix.Malloc) */
         session_forget(oldest->session);
@@ -236,11 +236,14 @@ void client_settle(struct client *c)
 void clients_each(struct gateway *g, void (*visit)(struct client *c))
 {
     struct table_node *node = table_next(&g->clients, NULL);
+    g->visiting = true;
     while (node) {
         struct table_node *next = table_next(&g->clients, node);
         visit(CLIENT_OF(node, by_id));
         node = next;
     }
+    g->visiting = false;
+    limit_kept(g);
 }
 
 void clients_finish(struct gateway *g)

@@ -4,7 +4,7 @@
 
 #include <stdlib.h>
 
-enum { PLACES = 4096, KINDS = 2 };
+enum { PLACES = 4096, KINDS = 3 };
 
 struct place {
     struct token_bucket buckets[KINDS];
@@ -26,6 +26,7 @@ enum err flood_create(uint64_t seed, struct flood **out)
         struct mono zero = {0};
         token_bucket_init(&f->places[i].buckets[FLOOD_CONNECT], FLOOD_CONNECT_RATE, FLOOD_CONNECT_BURST, zero);
         token_bucket_init(&f->places[i].buckets[FLOOD_ANSWER], FLOOD_ANSWER_RATE, FLOOD_ANSWER_BURST, zero);
+        token_bucket_init(&f->places[i].buckets[FLOOD_ECHO], FLOOD_ECHO_RATE, FLOOD_ECHO_BURST, zero);
     }
     *out = f;
     return E_OK;
@@ -44,7 +45,7 @@ static bool is_loopback(const struct address *a)
 
 bool flood_allows(struct flood *f, enum flood_kind kind, const struct address *from, struct mono now)
 {
-    if (is_loopback(from)) {
+    if (kind != FLOOD_ECHO && is_loopback(from)) {
         return true;
     }
     struct place *p = &f->places[address_host_hash(from, f->seed) % PLACES];

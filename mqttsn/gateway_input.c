@@ -170,10 +170,12 @@ static bool same_place(const struct client *c, const struct place *p)
 }
 
 /* May this CONNECT have a place among the clients? Answers where not. */
-static bool may_connect(struct gateway *g, const struct client *c, const struct place *from, struct bytes id)
+static bool may_connect(struct gateway *g, const struct client *c, const struct place *from,
+                        const struct mqttsn_packet *p)
 {
     char text[ADDRESS_TEXT_SIZE];
-    if (!valid_client_id(g, id) || !identity_fits(g, c, id, from)) {
+    struct bytes id = p->connect.client_id;
+    if (p->connect.protocol_id != MQTTSN_PROTOCOL_ID || !valid_client_id(g, id) || !identity_fits(g, c, id, from)) {
         if (may_answer(g, from)) {
             refuse(g, from, MQTTSN_NOT_SUPPORTED);
         }
@@ -197,14 +199,30 @@ static bool may_connect(struct gateway *g, const struct client *c, const struct 
     return true;
 }
 
+/* Who was at that address until `c` came there. */
+static struct client *other_at(struct gateway *g, const struct place *from, const struct client *c)
+{
+    struct client *there = client_by_place(g, from);
+    return there != c ? there : NULL;
+}
+
+static void leave_place(struct client *there)
+{
+    if (there && !there->placed) {
+        session_on_displaced(there->session);
+        client_settle(there);
+    }
+}
+
 static void on_connect(struct gateway *g, const struct place *from, const struct mqttsn_packet *p)
 {
     char text[ADDRESS_TEXT_SIZE], name[SESSION_CLIENT_ID_MAX + 8];
     struct bytes id = p->connect.client_id;
     struct client *c = id.len > 0 && id.len <= SESSION_CLIENT_ID_MAX ? client_by_id(g, id) : NULL;
-    if (!may_connect(g, c, from, id)) {
+    if (!may_connect(g, c, from, p)) {
         return;
     }
+    struct client *before = other_at(g, from, c);
     enum err e = c ? E_OK : client_create(g, id, &c);
     if (e == E_OK && !same_place(c, from)) {
         bool awake = c->online && session_state(c->session) < SESSION_ASLEEP;
@@ -224,6 +242,7 @@ static void on_connect(struct gateway *g, const struct place *from, const struct
     } else {
         refuse(g, from, MQTTSN_CONGESTION);
     }
+    leave_place(before); /* it is connected, so that settling it destroys nobody who is */
     if (c) {
         client_settle(c);
     }
@@ -234,17 +253,25 @@ static void on_named_ping(struct gateway *g, const struct place *from, const str
 {
     struct bytes id = p->pingreq.client_id;
     struct client *c = id.len <= SESSION_CLIENT_ID_MAX ? client_by_id(g, id) : NULL;
+    struct client *before = other_at(g, from, c);
     if (!c || !c->online || !identity_fits(g, c, id, from) || (!same_place(c, from) && client_move(c, from) != E_OK)) {
         if (may_answer(g, from)) {
             send_plain(g, from, MQTTSN_DISCONNECT);
         }
         return;
     }
+    leave_place(before);
     session_on_packet(c->session, p, gateway_now(g));
     client_settle(c);
 }
 
 /* --- in */
+
+/* A DISCONNECT that is sent again because its answer was lost deserves one; what we send ourselves, from a false address, does not. */
+static bool may_echo(struct gateway *g, const struct place *from)
+{
+    return flood_allows(g->flood, FLOOD_ECHO, &from->address, gateway_now(g));
+}
 
 static void on_packet(struct gateway *g, const struct place *from, const struct mqttsn_packet *p)
 {
@@ -273,7 +300,7 @@ static void on_packet(struct gateway *g, const struct place *from, const struct 
         client_settle(c);
     } else if (p->type == MQTTSN_PUBLISH && p->publish.qos == MQTTSN_QOS_MINUS_ONE) {
         on_minus_one(g, from, p);
-    } else if (may_answer(g, from)) {
+    } else if (may_answer(g, from) && (p->type != MQTTSN_DISCONNECT || may_echo(g, from))) {
         send_plain(g, from, MQTTSN_DISCONNECT);
     }
 }

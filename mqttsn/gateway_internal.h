@@ -107,6 +107,7 @@ struct gateway {
     struct deadlines deadlines;
     size_t online;
     size_t kept;
+    bool visiting; /* clients_each is under way */
     struct client *first_kept, *last_kept;
     struct flood *flood;
 

@@ -39,6 +39,13 @@ static void on_connected(void *ctx, const struct mqtt_connack *connack);
 static void on_published(void *ctx, uint64_t token, uint8_t reason, struct bytes reason_text);
 static void on_message(void *ctx, const struct mqtt_publish *message);
 static void on_subscribed(void *ctx, uint64_t token, const uint8_t *codes, size_t count);
+/* Does an attempt that ended so say that the broker is away? Not when it took the connection and closed it: it may dislike this
+ * CONNECT (mosquitto does so with one above max_packet_size), and that must not keep the other clients off. */
+static bool says_away(enum err why)
+{
+    return why != E_REFUSED && why != E_CANCELLED && why != E_CLOSED && why != E_RESET;
+}
+
 static void on_end(void *ctx, enum err why, uint8_t reason, const char *detail);
 
 static const struct mqtt_client_events link_events = {
@@ -166,7 +173,11 @@ static bool is_refusal(enum err why, uint8_t reason)
     case MQTT_NOT_AUTHORIZED:
     case MQTT_BANNED:
     case MQTT_UNSUPPORTED_VERSION:
-    case MQTT_TOPIC_NAME_INVALID:
+    case MQTT_TOPIC_NAME_INVALID: /* this and what follows: of the will */
+    case MQTT_PACKET_TOO_LARGE:
+    case MQTT_PAYLOAD_FORMAT_INVALID:
+    case MQTT_RETAIN_NOT_SUPPORTED:
+    case MQTT_QOS_NOT_SUPPORTED:
         return why == E_REFUSED;
     case MQTT_SESSION_TAKEN_OVER:
         return true; /* another MQTT client has this id: do not fight */
@@ -185,7 +196,7 @@ static void on_end(void *ctx, enum err why, uint8_t reason, const char *detail)
                  log_escape(session_client_id(l->client->session), id, sizeof(id)), err_name(why), reason, detail);
     }
     if (!l->up) {
-        if (why != E_REFUSED && why != E_CANCELLED) {
+        if (says_away(why)) {
             g->broker_away = true;
             g->broker_retry = mono_add_ms(gateway_now(g), BROKER_RETRY_MS);
         }

@@ -107,18 +107,27 @@ void session_link_open(struct session *s, bool clean_start)
     s->env->ops->link_open(s->owner);
 }
 
+/* Where the broker does not do it. */
+static void publish_will(struct session *s)
+{
+    if (!s->will || !s->env->gateway_wills || s->link != LINK_UP) {
+        return;
+    }
+    struct session_will w = session_will_view(s->will);
+    struct session_message m = {.topic = w.topic, .payload = w.payload, .qos = w.qos, .retain = w.retain};
+    if (s->env->ops->publish(s->owner, &m, 0) != E_OK) {
+        metric_add(&s->env->metrics->dropped, 1);
+    }
+}
+
 void session_link_close(struct session *s, bool with_will)
 {
     s->relink = MONO_NEVER;
     if (s->link == LINK_NONE) {
         return;
     }
-    if (with_will && s->will && s->env->gateway_wills && s->link == LINK_UP) {
-        struct session_will w = session_will_view(s->will);
-        struct session_message m = {.topic = w.topic, .payload = w.payload, .qos = w.qos, .retain = w.retain};
-        if (s->env->ops->publish(s->owner, &m, 0) != E_OK) {
-            metric_add(&s->env->metrics->dropped, 1);
-        }
+    if (with_will) {
+        publish_will(s);
     }
     s->env->ops->link_close(s->owner, with_will);
     s->link = LINK_NONE;
@@ -144,12 +153,14 @@ void session_go_offline(struct session *s, bool with_will, bool tell)
     if (tell) {
         session_send_plain(s, MQTTSN_DISCONNECT);
     }
-    bool stay_linked = s->kept && s->env->keep_link && s->link == LINK_UP && !with_will;
-    if (!stay_linked) {
+    bool goes_on = s->kept && s->env->keep_link; /* with the link, or until it is there again */
+    if (!goes_on || s->link != LINK_UP) {
         session_link_close(s, with_will);
+    } else if (with_will) {
+        publish_will(s);
     }
     session_up_forget_requests(s, !s->kept);
-    if (!stay_linked) {
+    if (!goes_on) {
         session_down_clear(s, s->kept);
     }
     s->state = SESSION_OFFLINE;
@@ -192,6 +203,13 @@ static void give_up(struct session *s)
     session_go_offline(s, connected, s->state == SESSION_ACTIVE);
 }
 
+void session_on_displaced(struct session *s)
+{
+    if (s->state != SESSION_OFFLINE && s->state < SESSION_ASLEEP && s->keepalive_s == 0) {
+        give_up(s);
+    }
+}
+
 void session_on_time(struct session *s, struct mono now)
 {
     if (mono_reached(now, s->supervise)) {
@@ -206,6 +224,14 @@ void session_on_time(struct session *s, struct mono now)
     }
 }
 
+/* To the will update that made the link anew. */
+static void answer_will_update(struct session *s, uint8_t code)
+{
+    struct mqttsn_packet p = {.type = s->will_reply, .willtopicresp = {.code = code}};
+    s->will_reply = 0;
+    session_send(s, &p);
+}
+
 void session_on_link_up(struct session *s, bool session_present, struct mono now)
 {
     s->link = LINK_UP;
@@ -218,9 +244,7 @@ void session_on_link_up(struct session *s, bool session_present, struct mono now
     if (s->state == SESSION_LINKING) {
         session_accept(s, now);
     } else if (s->will_reply) {
-        struct mqttsn_packet p = {.type = s->will_reply, .willtopicresp = {.code = MQTTSN_ACCEPTED}};
-        s->will_reply = 0;
-        session_send(s, &p);
+        answer_will_update(s, MQTTSN_ACCEPTED);
     }
 }
 
@@ -251,16 +275,26 @@ void session_on_link_down(struct session *s, bool refused, struct mono now)
         }
         break;
     case SESSION_OFFLINE:
-        if (s->kept && s->env->keep_link) {
-            relink_later(s, now);
-        }
         break;
     case SESSION_WILL_TOPIC: /* the link is made when the will is told */
     case SESSION_WILL_MSG:
         break;
     case SESSION_ACTIVE:
+        if (s->will_reply && refused) {
+            answer_will_update(s, MQTTSN_NOT_SUPPORTED);
+        }
         session_go_offline(s, false, true);
         break;
+    }
+    if (s->state == SESSION_OFFLINE && s->kept && s->env->keep_link) {
+        relink_later(s, now);
+    }
+}
+
+void session_on_broker_back(struct session *s)
+{
+    if (s->relink.ns != MONO_NEVER.ns) {
+        session_link_open(s, false);
     }
 }
 

@@ -141,6 +141,11 @@ struct mono session_deadline(const struct session *s);
 void session_on_packet(struct session *s, const struct mqttsn_packet *p, struct mono now);
 void session_on_time(struct session *s, struct mono now);
 
+/* Another client speaks from the device's address now. One that is asleep will say where it is, the silence of others will be
+ * noticed; one without keep-alive is given up. */
+void session_on_displaced(struct session *s);
+/* The broker can be reached again: a link that is to be made again later is made now. */
+void session_on_broker_back(struct session *s);
 /* session_present: the broker still had this client's session. */
 void session_on_link_up(struct session *s, bool session_present, struct mono now);
 /* The link ended, or could not be made. refused: the broker understood and said no for good (credentials, client id). */

@@ -221,14 +221,17 @@ void session_up_publish(struct session *s, const struct mqttsn_packet *p)
     struct request *r = NULL;
     enum err e = E_OK;
     if (qos > 0) {
-        if (s->link != LINK_UP) {
-            return; /* the link changes hands (a new will): the device sends again */
+        if (s->link == LINK_OPENING) {
+            return; /* known soon: the device sends again */
         }
         r = add_request(s, qos == 1 ? REQUEST_PUBLISH1 : REQUEST_PUBLISH2, p->publish.msg_id);
         e = r ? E_OK : E_FULL;
     }
     if (r) {
         r->topic_id = p->publish.topic.id;
+    }
+    if (e == E_OK && s->link == LINK_NONE) { /* asleep, and the broker away */
+        e = E_AGAIN;
     }
     if (e == E_OK) {
         e = s->env->ops->publish(s->owner, &m, r ? token_of(r) : 0);
@@ -411,7 +414,7 @@ void session_up_subscribe(struct session *s, const struct mqttsn_packet *p)
     uint8_t room[2];
     const struct mqttsn_topic *t = &p->subscribe.topic;
     uint16_t msg_id = p->subscribe.msg_id, topic_id = 0;
-    if (s->link != LINK_UP || find_request(s, REQUEST_SUBSCRIBE, msg_id)) {
+    if (s->link == LINK_OPENING || find_request(s, REQUEST_SUBSCRIBE, msg_id)) {
         return; /* sent again, or to be sent again */
     }
     struct bytes filter = subscribe_filter(s, t, room);
@@ -421,7 +424,7 @@ void session_up_subscribe(struct session *s, const struct mqttsn_packet *p)
         return;
     }
     struct request *r = NULL;
-    enum err e = subscribe_topic_id(s, t, &topic_id);
+    enum err e = s->link == LINK_UP ? subscribe_topic_id(s, t, &topic_id) : E_AGAIN;
     if (e == E_OK) {
         r = add_request(s, REQUEST_SUBSCRIBE, msg_id);
         e = r ? note_subscription(s, filter, p->subscribe.qos, t->type == MQTTSN_TOPIC_PREDEFINED, r->turn) : E_FULL;

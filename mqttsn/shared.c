@@ -480,6 +480,12 @@ static void on_message(void *ctx, const struct mqtt_publish *message)
     }
 }
 
+static void link_again(struct client *c)
+{
+    session_on_broker_back(c->session);
+    client_settle(c);
+}
+
 static void on_up(void *ctx, const struct mqtt_connack *connack)
 {
     struct gateway *g = ctx;
@@ -487,6 +493,7 @@ static void on_up(void *ctx, const struct mqtt_connack *connack)
     if (window < SMALL_WINDOW && window < g->config->max_clients) {
         log_emit(&log_window, "window=%u", window);
     }
+    clients_each(g, link_again); /* what is published from now on is for those that sleep or are away, too */
     turn_add(g->turn, &g->links_item);
 }
 

@@ -79,7 +79,7 @@ static size_t next_character(struct bytes text, uint32_t *character)
 bool topic_safe(struct bytes topic)
 {
     size_t slashes = 0;
-    if (!bytes_is_utf8(topic)) {
+    if (!bytes_is_utf8(topic) || bytes_equal(topic, BYTES("$share"))) {
         return false;
     }
     while (topic.len > 0) {

@@ -15,7 +15,7 @@ bool topic_name_valid(struct bytes topic);
 bool topic_filter_valid(struct bytes filter);
 
 /* Free of what a server may close the connection for although the specification lets it pass, and mosquitto does: control
- * characters and non-characters (section 1.5.4), more than 200 '/'. For names and filters from outside that go out on a connection
+ * characters and non-characters (section 1.5.4), more than 200 '/', "$share" alone. For names and filters from outside that go out on a connection
  * that others use, too: one such topic would cut them all off. */
 bool topic_safe(struct bytes topic);
 

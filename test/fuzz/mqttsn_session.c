@@ -228,7 +228,11 @@ static void step(struct world *w)
         w->answer = op & 8 ? E_FULL : E_OK;
         break;
     default:
-        if (op & 8) {
+        if (op & 16) {
+            session_on_broker_back(w->session);
+        } else if (op & 32) {
+            session_on_displaced(w->session);
+        } else if (op & 8) {
             session_end(w->session, w->now);
         } else if (session_state(w->session) == SESSION_OFFLINE) {
             session_forget(w->session);

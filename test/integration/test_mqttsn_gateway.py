@@ -401,6 +401,7 @@ def test_a_device_cannot_cut_off_the_others(plain_broker, mqttsn, device, aggreg
         bad.send_publish(bad.register(name), b"x", 0)
         bad.subscribe(name, 1)
     bad.subscribe("$share/group/a/#", 1)
+    bad.subscribe("$share", code=NOT_SUPPORTED)
     good.publish(topic, b"x", 1)
     bad.ping()
     assert "disconnected due to" not in b.process.text()
@@ -410,3 +411,61 @@ def test_a_device_cannot_cut_off_the_others(plain_broker, mqttsn, device, aggreg
     w.expect(0x06)
     w.send(0x07, b"\x00a\x01")
     assert w.expect(CONNACK).code == NOT_SUPPORTED
+
+
+@pytest.mark.parametrize("conf, flags", [("retain_available false", 0x30), ("max_qos 1", 0x40), ("message_size_limit 1000", 0x20)])
+def test_the_broker_refuses_the_will(plain_broker, mqttsn, device, conf, flags):
+    """For good: "not supported", not "congestion", after which a device would try for ever. A will update is answered, too."""
+    g = mqttsn(plain_broker(conf=conf))
+    d = device(g, "dev1")
+    d.send_connect(will=True)
+    d.expect(0x06)
+    d.send(0x07, bytes([flags]) + b"w")
+    d.expect(0x08)
+    d.send(0x09, b"x" * 2000)
+    assert d.expect(CONNACK).code == NOT_SUPPORTED
+    if flags != 0x20:
+        d.connect(will=("w", b"x"))
+        d.send(0x1a, bytes([flags]) + b"w")
+        assert d.expect(0x1b).code == NOT_SUPPORTED
+        d.expect(DISCONNECT)
+
+
+def test_a_connect_that_the_broker_cuts_off(plain_broker, mqttsn, device):
+    """mosquitto closes the connection for a CONNECT above max_packet_size. It is not away: others may connect."""
+    g = mqttsn(plain_broker(conf="max_packet_size 500"))
+    large = device(g, "large")
+    for n in range(5):
+        large.send_connect(will=True)
+        large.expect(0x06)
+        large.send(0x07, b"\0w")
+        large.expect(0x08)
+        large.send(0x09, b"x" * 2000)
+        assert large.expect(CONNACK).code != 0
+        device(g, f"small-{n}").connect()
+
+
+def test_another_client_at_the_same_address(plain_broker, mqttsn, device):
+    """Nobody would notice that the first one is gone when it has no keep-alive."""
+    g = mqttsn(plain_broker())
+    d = device(g, "dev0")
+    for n in range(5):
+        d.client_id = f"dev{n}"
+        d.connect(keepalive=0)
+    g.wait_status(clients=1, links=1)
+    d.ping()
+
+
+def test_too_many_are_away(plain_broker, mqttsn, device):
+    """Those that the loss of the broker sends away come on top of those that were away: the oldest are forgotten."""
+    b = plain_broker()
+    g = mqttsn(b, "aggregate true", "max_clients 20")
+    for n in range(20):
+        device(g, f"away{n}").connect(clean=False).disconnect()
+    there = [device(g, f"there{n}").connect(clean=False) for n in range(20)]
+    b.kill9()
+    there[-1].expect(DISCONNECT)
+    b.start()
+    wait_until(lambda: g.process.lines("uplink.connected")[1:], 10)
+    g.wait_status(clients=0, away=20)
+    assert g.stop() == 0

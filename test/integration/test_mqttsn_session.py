@@ -226,6 +226,10 @@ def test_connect_refusals(plain_broker, mqttsn, device):
     d = device(g, "dev1")
     d.send_connect(protocol=2)
     assert d.expect(CONNACK).code == NOT_SUPPORTED
+    good = device(g, "dev1").connect()
+    d.send_connect(protocol=2)  # takes nobody's place
+    assert d.expect(CONNACK).code == NOT_SUPPORTED
+    good.ping()
     device(g, "x" * 80).connect()  # longer than the specification's 23: taken
     # each packet without a connection is answered
     d.send(0x16)

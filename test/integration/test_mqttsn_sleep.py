@@ -148,3 +148,24 @@ def test_offline_messages_in_aggregate(plain_broker, mqttsn, device):
     b.publish("cmd", b"nobody")
     d.connect(clean=True)
     d.quiet(0.3)
+
+
+def test_a_lost_client_in_aggregate(plain_broker, mqttsn, device):
+    """Without CleanSession, messages wait also for a client that fell silent, and outlast the broker's absence."""
+    b = plain_broker()
+    g = mqttsn(b, "aggregate true", "retry_interval 1s", "retry_count 1")
+    d = device(g, "dev1").connect(clean=False, keepalive=1)
+    d.subscribe("cmd", 1)
+    d.silent = True
+    b.publish("cmd", b"on its way")
+    g.wait_status(lost=1)
+    b.publish("cmd", b"while away")
+    g.wait_status(queued_bytes=len(b"on its way") + len(b"while away"))
+    b.kill9()
+    b.start()
+    g.wait_log("uplink.connected", count=2)
+    b.process.wait_log("cmd")  # subscribed again
+    publish_and_settle(b, g, ("cmd", b"after"))
+    d.silent = False
+    d.connect(clean=False)
+    assert [d.receive().payload for _ in range(3)] == [b"on its way", b"while away", b"after"]

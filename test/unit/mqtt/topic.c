@@ -228,6 +228,8 @@ static void test_safe(void **state)
         assert_false(topic_safe(bytes_str(unsafe[i])));
     }
     assert_false(topic_safe(bytes_make("a\0", 2)));
+    assert_false(topic_safe(BYTES("$share")));
+    assert_true(topic_safe(BYTES("$share/a/b")) && topic_safe(BYTES("$shared")) && topic_safe(BYTES("a/$share")));
     assert_true(topic_safe(bytes_make(deep, 200)));
     assert_false(topic_safe(bytes_make(deep, 201)));
 }

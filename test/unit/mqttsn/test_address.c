@@ -65,6 +65,10 @@ static void a_flood_is_limited(void **state)
         allowed++;
     }
     assert_in_range(allowed, FLOOD_CONNECT_RATE - 1, FLOOD_CONNECT_RATE + 1);
+    for (allowed = 0; flood_allows(f, FLOOD_ECHO, &loop, now);) {
+        assert_in_range(++allowed, 1, FLOOD_ECHO_BURST);
+    }
+    assert_int_equal(allowed, FLOOD_ECHO_BURST);
     flood_destroy(f);
 }
 

@@ -224,6 +224,60 @@ static void kept_sessions_stay_on_a_shared_link(void **state)
     rig_finish(&r);
 }
 
+/* ... also when it fell silent, and what it did not acknowledge is sent again: the broker does not have it any more. */
+static void kept_sessions_of_lost_clients_go_on(void **state)
+{
+    (void)state;
+    struct rig r;
+    rig_start(&r);
+    r.env.keep_link = r.env.gateway_wills = true;
+    rig_online(&r, false, 60);
+    rig_subscribe(&r, 1, 1, "a/b");
+    session_on_subscribed(r.session, r.token, 1, r.now);
+    rig_message(&r, "a/b", 1, 0, "x");
+    rig_clear(&r);
+    r.env.retry_count = 0;
+    rig_wait(&r, 100000);
+    rig_message(&r, "a/b", 1, 0, "y");
+    rig_expect(&r, "> DISCONNECT\n");
+    rig_connect(&r, false, false, 60);
+    rig_expect(&r, "> CONNACK 0\n> PUBLISH N1 q1 m1 dup \"x\"\n");
+    rig_link_down(&r, false); /* and when the broker was away while it was there */
+    rig_wait(&r, 1000);
+    rig_link_down(&r, false);
+    rig_expect(&r, "> DISCONNECT\nopen keep\n");
+    session_on_broker_back(r.session);
+    session_on_broker_back(r.session);
+    rig_link_up(&r, false);
+    rig_expect(&r, "open keep\nsub a/b q1\n");
+    rig_connect(&r, false, false, 60);
+    rig_expect(&r, "> CONNACK 0\n> PUBLISH N1 q1 m1 dup \"x\"\n");
+    rig_ack(&r, MQTTSN_PUBACK, rig_id(&r, 1), 1, 0);
+    rig_expect(&r, "> PUBLISH N1 q1 m2 \"y\"\n");
+    rig_finish(&r);
+}
+
+/* While the broker is away a sleeper that publishes or subscribes is told, and not left to repeat itself. */
+static void a_sleeper_hears_that_the_broker_is_away(void **state)
+{
+    (void)state;
+    struct rig r;
+    asleep(&r, true);
+    rig_register(&r, 5, "up");
+    rig_clear(&r);
+    rig_link_down(&r, false);
+    rig_publish(&r, 1, rig_id(&r, 2), 6, "x", false);
+    rig_subscribe(&r, 1, 7, "c");
+    rig_expect(&r, "> PUBACK N2 m6 1\n> SUBACK 0 q0 m7 1\n");
+    rig_wait(&r, 1000);
+    rig_publish(&r, 1, rig_id(&r, 2), 6, "x", true);
+    rig_expect(&r, "open\n"); /* known soon */
+    rig_link_up(&r, true);
+    rig_publish(&r, 1, rig_id(&r, 2), 6, "x", true);
+    rig_expect(&r, "pub up q1 \"x\"\n");
+    rig_finish(&r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -239,6 +293,8 @@ int main(void)
         cmocka_unit_test(a_device_that_falls_asleep_over_a_message),
         cmocka_unit_test(a_sleeper_may_publish),
         cmocka_unit_test(kept_sessions_stay_on_a_shared_link),
+        cmocka_unit_test(kept_sessions_of_lost_clients_go_on),
+        cmocka_unit_test(a_sleeper_hears_that_the_broker_is_away),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -166,6 +166,8 @@ def test_a_lost_client_in_aggregate(plain_broker, mqttsn, device):
     g.wait_log("uplink.connected", count=2)
     b.process.wait_log("cmd")  # subscribed again
     publish_and_settle(b, g, ("cmd", b"after"))
+    while d.receive_raw(0.1):
+        pass
     d.silent = False
     d.connect(clean=False)
     assert [d.receive().payload for _ in range(3)] == [b"on its way", b"while away", b"after"]

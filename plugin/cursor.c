@@ -267,6 +267,13 @@ static enum err next_returned(struct cursor *c, struct record *out)
     return e;
 }
 
+bool cursor_is_near(const struct cursor *c)
+{
+    struct spool *s = c->spool;
+    return c->entered && c->segment == s->active && c->returned == 0 && !c->stalled && c->used < CURSOR_WINDOW_MAX &&
+           !atomic_load(&s->unsettled);
+}
+
 enum err cursor_next(struct cursor *c, struct record *out)
 {
     struct record r;

@@ -180,6 +180,7 @@ static void on_end(void *ctx, enum err why, uint8_t reason, const char *detail)
     }
     flow_lost(&c->flow, blame(c, why, reason), now);
     downlink_lost(c->shared->downlink, c->index);
+    uplink_sockets_closed(c->shared->sockets, c->index);
     c->client = NULL;
     uint32_t ms = pause_after(c, why, reason, now);
     c->closing = false;
@@ -197,6 +198,7 @@ static void on_connected(void *ctx, const struct mqtt_connack *connack)
     log_emit(&log_connected, "connection=%u client_id=%s security=\"%s\" session=%s", c->index + 1, c->client_id,
              mqtt_client_security(c->client), connack->session_present ? "resumed" : "new");
     flow_opened(&c->flow, connack, now);
+    uplink_sockets_opened(c->shared->sockets, c->index, mqtt_client_share(c->client));
     change(c, IOTCORE_OPEN);
     downlink_opened(c->shared->downlink, c->index, c->client, now);
     if (c->stopping) {
@@ -348,6 +350,19 @@ void connection_start(struct iotcore_connection *c)
 void connection_pump(struct iotcore_connection *c, struct mono now)
 {
     flow_send(&c->flow, now);
+    arm(c, now);
+}
+
+bool connection_ready(const struct iotcore_connection *c, struct mono now)
+{
+    return c->state == IOTCORE_OPEN && !c->closing && c->flow.qos_max > 0 && flow_wants(&c->flow, now) &&
+           uplink_sockets_get(c->shared->sockets, c->index) >= 0;
+}
+
+void connection_send_alone(struct iotcore_connection *c, struct mono now)
+{
+    flow_send(&c->flow, now);
+    mqtt_client_send_through(c->client, uplink_sockets_get(c->shared->sockets, c->index));
     arm(c, now);
 }
 

@@ -12,6 +12,7 @@
 #include "mqtt/client.h"
 #include "plugin/downlink.h"
 #include "plugin/iotcore_flow.h"
+#include "plugin/uplink_sockets.h"
 
 enum iotcore_state { IOTCORE_WAITING, IOTCORE_CONNECTING, IOTCORE_OPEN, IOTCORE_STOPPED };
 
@@ -25,9 +26,10 @@ struct iotcore_shared {
     struct tls_context *tls;
     struct downlink *downlink;
     const struct iotcore_flow_ops *flow_ops; /* ctx: the connection */
-    void (*on_change)(void *ctx);            /* a state has changed */
-    void (*on_pump)(void *ctx);              /* there is room: send and take more */
-    void (*on_stopped)(void *ctx);           /* after connection_stop: nothing is left on the loop */
+    struct uplink_sockets *sockets;
+    void (*on_change)(void *ctx);  /* a state has changed */
+    void (*on_pump)(void *ctx);    /* there is room: send and take more */
+    void (*on_stopped)(void *ctx); /* after connection_stop: nothing is left on the loop */
     void *ctx;
 };
 
@@ -56,6 +58,12 @@ void connection_init(struct iotcore_connection *c, struct iotcore_shared *shared
 void connection_start(struct iotcore_connection *c);
 /* Sends what it can and sets the timer. */
 void connection_pump(struct iotcore_connection *c, struct mono now);
+/* After a record was pushed into the flow by the broker's thread, which has borrowed the loop: sends it through the broker's descriptor of
+ * the socket, see connection_ready. */
+void connection_send_alone(struct iotcore_connection *c, struct mono now);
+/* Could it send a message right now, and has the broker's thread a descriptor of its socket? Broker's thread, which has borrowed the
+ * loop. */
+bool connection_ready(const struct iotcore_connection *c, struct mono now);
 /* Closes the connection in good order, to connect again. */
 void connection_renew(struct iotcore_connection *c, const char *why);
 /* No new attempts; closes once nothing is in flight, or with `now_at_once` at once. on_stopped follows (once). May be called

@@ -14,6 +14,7 @@
 #include "plugin/outbox.h"
 #include "plugin/rejected.h"
 #include "plugin/spool.h"
+#include "plugin/uplink_sockets.h"
 
 #include <uv.h>
 
@@ -47,6 +48,7 @@ struct sink_host {
     struct cursor *cursor;
     struct rejected *rejected;
     struct sink_stats *stats;
+    struct uplink_sockets *sockets; /* for send_alone */
 };
 
 struct sink; /* each sink's own struct begins with `struct sink` */
@@ -66,6 +68,9 @@ struct sink {
     const struct sink_type *type;
     const struct sink_ops {
         void (*wake)(struct sink *s);
+        /* Record `r` has come, alone: sends it at once if that takes nothing but memory and a send(2). False: not this one or not now;
+         * wake comes as usual. May be NULL. Broker's thread, which has borrowed the loop from its sleeping thread. */
+        bool (*send_alone)(struct sink *s, const struct record *r);
         /* New options (SIGHUP): certificate files are read again, rates and limits taken over. On a mistake the old stay. */
         void (*reload)(struct sink *s, const struct plugin_options *o);
         void (*pause)(struct sink *s, bool paused);

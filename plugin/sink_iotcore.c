@@ -20,6 +20,7 @@ enum {
     LATENCY_WEIGHT = 16,
     SPARE_MAX = 1024,
     ESCAPED_SIZE = 400,
+    ALONE_PER_MS = 4, /* messages that the broker's thread sends itself */
     BUSY_PER_MS = 16, /* messages sent and acknowledged, from which on they are handled in batches */
     NAP_US = 300,
 };
@@ -39,9 +40,12 @@ struct sink_iotcore {
     bool pumping;
     int work_left; /* of this turn */
     struct turn *turn;
-    uint64_t busy_ms;    /* the loop's millisecond ... */
-    uint64_t busy_count; /* ... in which so many messages were sent or acknowledged ... */
-    uint64_t busy_rate;  /* ... and how many in each before */
+    uint64_t busy_ms;     /* the loop's millisecond ... */
+    uint64_t busy_count;  /* ... in which so many messages were sent or acknowledged ... */
+    uint64_t busy_rate;   /* ... and how many in each before */
+    bool borrowed;        /* the broker's thread is at work: no files */
+    uint64_t alone_ms;    /* the millisecond ... */
+    unsigned alone_count; /* ... in which it has sent so many */
     bool paused;
     unsigned wanting;  /* a connection that wanted records, looked at first */
     uv_timer_t timer;  /* pump again soon */
@@ -214,6 +218,9 @@ static void flow_confirm(void *ctx, struct delivery *d)
 static enum err flow_set_aside(void *ctx, const struct delivery *d, const char *reason)
 {
     struct sink_iotcore *s = sink_of(ctx);
+    if (s->borrowed) {
+        return E_AGAIN;
+    }
     s->work_left -= SET_ASIDE_WORK;
     char topic[ESCAPED_SIZE];
     log_escape(d->record.topic, topic, sizeof(topic));
@@ -260,30 +267,39 @@ static bool any_wants(struct sink_iotcore *s, struct mono now)
     return false;
 }
 
-/* Takes one record; false when there is none to be had now. */
-static bool take_record(struct sink_iotcore *s, struct mono now)
+/* Takes one record for a connection; NULL when there is none to be had now. */
+static struct iotcore_connection *take_record(struct sink_iotcore *s, struct mono now)
 {
     struct record r;
     enum err err = cursor_next(s->host->cursor, &r);
     if (err == E_FULL) {
         s->window_full = true;
-        return false;
+        return NULL;
     }
     if (err != E_OK) {
         s->has_records = false;
-        return false;
+        return NULL;
     }
     struct delivery *d = new_delivery(s);
     if (!d) {
         cursor_return(s->host->cursor, r.sequence);
         pump_in(s, RETRY_MS);
-        return false;
+        return NULL;
     }
     d->record = r;
     struct iotcore_connection *c = connection_for(s, &r);
     flow_push(&c->flow, d, now);
-    flow_send(&c->flow, now);
-    return true;
+    return c;
+}
+
+/* The same, and sends what can be sent. */
+static bool forward_record(struct sink_iotcore *s, struct mono now)
+{
+    struct iotcore_connection *c = take_record(s, now);
+    if (c) {
+        flow_send(&c->flow, now);
+    }
+    return c != NULL;
 }
 
 /* Sends what waits; then takes records while some connection could send at once. Those for a connection that cannot are kept for
@@ -299,7 +315,7 @@ static void pump(struct sink_iotcore *s)
         flow_send(&s->connections[i].flow, now);
     }
     s->work_left = WORK_PER_TURN;
-    while (s->work_left > 0 && s->has_records && !s->window_full && any_wants(s, now) && take_record(s, now)) {
+    while (s->work_left > 0 && s->has_records && !s->window_full && any_wants(s, now) && forward_record(s, now)) {
         s->work_left--;
     }
     if (s->work_left <= 0) {
@@ -332,6 +348,37 @@ static void wake(struct sink *base)
     struct sink_iotcore *s = (struct sink_iotcore *)base;
     s->has_records = true;
     pump(s);
+}
+
+/* A few in a millisecond; more of them are for the loop's thread, which takes batches. */
+static bool is_alone(struct sink_iotcore *s)
+{
+    uint64_t now = uv_now(s->host->loop);
+    if (now != s->alone_ms) {
+        s->alone_ms = now;
+        s->alone_count = 0;
+    }
+    return ++s->alone_count <= ALONE_PER_MS;
+}
+
+static bool send_alone(struct sink *base, const struct record *r)
+{
+    struct sink_iotcore *s = (struct sink_iotcore *)base;
+    struct mono now = now_of(s);
+    struct iotcore_connection *c = connection_for(s, r);
+    if (s->has_records || s->window_full || r->remote_qos == 0 || iotcore_refusal(r, c->flow.payload_max) ||
+        !cursor_is_near(s->host->cursor) || !connection_ready(c, now) || !is_alone(s)) {
+        return false;
+    }
+    s->borrowed = true;
+    s->has_records = true;
+    if (take_record(s, now) == c) {
+        connection_send_alone(c, now);
+    }
+    while (take_record(s, now)) { /* there is none: the cursor has us woken for the next one */
+    }
+    s->borrowed = false;
+    return true;
 }
 
 static void reload_identity(struct sink_iotcore *s, const struct plugin_options *o)
@@ -454,7 +501,8 @@ static void stop(struct sink *base, uint32_t drain_ms, void (*on_stopped)(void *
     }
 }
 
-static const struct sink_ops ops = {.wake = wake, .reload = reload, .pause = pause_sink, .stop = stop};
+static const struct sink_ops ops = {
+    .wake = wake, .send_alone = send_alone, .reload = reload, .pause = pause_sink, .stop = stop};
 
 /* --- creation --- */
 
@@ -495,6 +543,7 @@ static enum err create(const struct sink_host *host, const struct plugin_options
         .start = plugin_options_ref(o),
         .options = plugin_options_ref(o),
         .flow_ops = &flow_ops,
+        .sockets = host->sockets,
         .on_change = on_change,
         .on_pump = on_pump,
         .on_stopped = on_connection_stopped,

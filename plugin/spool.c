@@ -321,10 +321,13 @@ static enum err append(struct spool *s, struct record *r, bool again)
     return e;
 }
 
-/* Wakes the cursors among `sinks` that had found nothing. */
-static void wake(struct spool *s, uint32_t sinks)
+/* Wakes the cursors of the record's sinks that had found nothing. */
+static void wake(struct spool *s, const struct record *r)
 {
-    uint32_t waiting = atomic_fetch_and(&s->waiting, ~sinks) & sinks;
+    uint32_t waiting = atomic_fetch_and(&s->waiting, ~(uint32_t)r->sinks) & r->sinks;
+    if (waiting && s->shortcut) {
+        waiting &= ~s->shortcut(s->shortcut_ctx, r, waiting);
+    }
     atomic_fetch_or(&s->woken, waiting);
     if (waiting && atomic_load(&s->running)) {
         uv_async_send(&s->async);
@@ -350,7 +353,7 @@ static enum err append_and_wake(struct spool *s, struct record *r, bool again)
     }
     /* Against arm() in cursor.c: it sets its bit and looks at the tail, here the tail was stored before the bits are looked at. */
     if (atomic_load(&s->waiting) & r->sinks) {
-        wake(s, r->sinks);
+        wake(s, r);
     }
     struct segment *seg = s->active;
     if (atomic_load_explicit(&seg->tail, memory_order_relaxed) >= s->note_at) {
@@ -377,6 +380,12 @@ void spool_set_limits(struct spool *s, uint64_t max_size, enum spool_full full, 
     atomic_store(&s->max_size, max_size < least ? least : max_size);
     atomic_store(&s->full, full);
     atomic_store(&s->sync_ms, sync_ms);
+}
+
+void spool_set_shortcut(struct spool *s, uint32_t (*take)(void *ctx, const struct record *r, uint32_t sinks), void *ctx)
+{
+    s->shortcut = take;
+    s->shortcut_ctx = ctx;
 }
 
 struct cursor *spool_cursor(struct spool *s, enum sink_id id)

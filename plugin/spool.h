@@ -69,6 +69,11 @@ MUST_CHECK enum err spool_append(struct spool *s, struct record *r);
 /* The same for a record that comes back (from rejected/): it keeps its time of capture, and so the key under which it is stored. */
 MUST_CHECK enum err spool_append_again(struct spool *s, struct record *r);
 
+/* Has the append of record `r` ask `take` before the sinks that wait for records are woken: those whose SINK_BIT()s it returns have dealt
+ * with the record. Broker's thread, like `take`. */
+void spool_set_shortcut(struct spool *s, uint32_t (*take)(void *ctx, const struct record *r, uint32_t sinks),
+                        void *ctx);
+
 /* The cursor of a configured sink. Loop thread. */
 struct cursor *spool_cursor(struct spool *s, enum sink_id id);
 
@@ -84,6 +89,10 @@ void cursor_confirm(struct cursor *c, uint64_t sequence);
 void cursor_rewind(struct cursor *c);
 /* Hands the one record back, to be given again by cursor_next before later ones. Loop thread. */
 void cursor_return(struct cursor *c, uint64_t sequence);
+
+/* Does the next record of this sink, if there is one, lie where both the appender and the cursor are, so that no file is touched to read
+ * it? Broker's thread, while it counts as the loop's. */
+bool cursor_is_near(const struct cursor *c);
 
 /* Records for this sink that are not confirmed. Any thread. */
 uint64_t cursor_lag(const struct cursor *c);

@@ -89,6 +89,8 @@ struct spool {
     enum err refusal;     /* E_OK, or why the disk refused last */
     uint32_t retry_ms;
     struct capture_clock capture;
+    uint32_t (*shortcut)(void *ctx, const struct record *r, uint32_t sinks); /* or NULL */
+    void *shortcut_ctx;
 
     /* Under the lock. */
     uv_mutex_t lock;

@@ -304,6 +304,18 @@ struct mono mqtt_client_heard(const struct mqtt_client *c)
     return c->session.last_in;
 }
 
+int mqtt_client_share(struct mqtt_client *c)
+{
+    return c->closing ? -1 : stream_share(c->stream);
+}
+
+void mqtt_client_send_through(struct mqtt_client *c, int fd)
+{
+    if (!c->closing) {
+        stream_send_through(c->stream, fd);
+    }
+}
+
 const char *mqtt_client_security(const struct mqtt_client *c)
 {
     return c->stream ? stream_security(c->stream) : "closed";

@@ -67,6 +67,10 @@ void mqtt_client_probe(struct mqtt_client *c);
 /* When the server was last heard: any packet of it. */
 struct mono mqtt_client_heard(const struct mqtt_client *c);
 
+/* As stream_share and stream_send_through. */
+int mqtt_client_share(struct mqtt_client *c);
+void mqtt_client_send_through(struct mqtt_client *c, int fd);
+
 /* Of the open connection, for logs: TLS version and cipher, or "plain". */
 const char *mqtt_client_security(const struct mqtt_client *c);
 

@@ -32,6 +32,7 @@ static void on_wake(uv_async_t *wake)
         l->handling->count = 0;
     }
     if (stop) {
+        l->ended = true;
         uv_stop(&l->uv);
     }
 }
@@ -72,9 +73,15 @@ static enum err create(struct file_list *foreign, struct loop **out)
     if (pthread_mutex_init(&l->lock, NULL) != 0) {
         goto fail_wake;
     }
+    e = foreign ? loop_lend_init(l) : E_OK;
+    if (e != E_OK) {
+        goto fail_lock;
+    }
     *out = l;
     return E_OK;
 
+fail_lock:
+    pthread_mutex_destroy(&l->lock);
 fail_wake:
     uv_close((uv_handle_t *)&l->wake, NULL);
     uv_run(&l->uv, UV_RUN_DEFAULT);
@@ -131,6 +138,9 @@ void loop_destroy(struct loop *l)
         return; /* still in use by a worker or by a handle: must stay valid */
     }
     pthread_mutex_destroy(&l->lock);
+    if (l->foreign) {
+        loop_lend_finish(l);
+    }
     loop_free(l);
 }
 
@@ -175,7 +185,11 @@ void loop_run(struct loop *l)
     sigaddset(&pipe_signal, SIGPIPE);
     pthread_sigmask(SIG_BLOCK, &pipe_signal, NULL);
 
-    uv_run(&l->uv, UV_RUN_DEFAULT);
+    if (l->foreign) {
+        loop_run_lending(l);
+    } else {
+        uv_run(&l->uv, UV_RUN_DEFAULT);
+    }
 }
 
 enum err loop_post(struct loop *l, void (*fn)(void *arg), void *arg)

@@ -9,6 +9,7 @@
 
 #include "base/err.h"
 
+#include <stdbool.h>
 #include <uv.h>
 
 struct loop;
@@ -40,5 +41,22 @@ MUST_CHECK enum err loop_post(struct loop *l, void (*fn)(void *arg), void *arg);
 void loop_stop(struct loop *l);
 /* Waits for the thread's end. Not on the loop's thread. */
 void loop_join(struct loop *l);
+
+/* Lending, by a loop apart. To wake a thread takes longer than a small piece of work; while the loop's thread sleeps, another one may do
+ * that piece in its place. */
+
+/* Takes the loop from its sleeping thread. Until loop_return the caller is "the loop's thread" for timers, streams and all that belongs
+ * to them, with one exception: descriptors. Those of the loop are other files' numbers here, so nothing may be called that opens, uses
+ * or closes one, nor a callback be led to do so. The loop stands still meanwhile: only for some microseconds. False: the thread is at
+ * work, or the loop is not one apart. The thread that has created the loop. */
+bool loop_borrow(struct loop *l);
+/* Gives it back. Its thread wakes up now if there is something to do that it does not know of. */
+void loop_return(struct loop *l);
+
+/* Hands a copy of a descriptor over to the thread that borrows; `tag` says which it is. E_AGAIN: too many wait there; E_UNSUPPORTED: the
+ * loop is not one apart. Loop's thread. */
+MUST_CHECK enum err loop_hand_over(struct loop *l, int fd, uint64_t tag);
+/* The next one, to be closed by the caller. False: there is none. The thread that borrows. */
+bool loop_take_over(struct loop *l, int *fd, uint64_t *tag);
 
 #endif

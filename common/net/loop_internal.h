@@ -1,4 +1,4 @@
-/* What loop.c and loop_apart.c share. Nobody else includes this. */
+/* What loop.c, loop_apart.c and loop_lend.c share. Nobody else includes this. */
 #ifndef NET_LOOP_INTERNAL_H
 #define NET_LOOP_INTERNAL_H
 
@@ -36,6 +36,10 @@ struct loop {
     bool settling; /* the thread tries how it can run: posts wait */
     bool spared;   /* the caller's thread cannot be cancelled; it was as the next two say */
     int cancel_state, cancel_type;
+    pthread_mutex_t use;   /* held by whoever works on `uv`, and on what belongs to it */
+    bool ended;            /* under `use`: the loop's thread is to leave */
+    uint64_t asleep_until; /* under `use`: when that thread wakes up by itself, in uv_now's ms; UINT64_MAX = never */
+    int handover[2];       /* a pair of sockets that both sides know */
 };
 
 /* Starts a thread with all signals blocked, to be joined with loop_join. */
@@ -43,6 +47,12 @@ MUST_CHECK enum err loop_spawn(struct loop *l, void *(*main)(void *), void *arg,
 
 /* loop_start for a loop apart. `plain` is the thread that shares the table of files. */
 MUST_CHECK enum err loop_start_apart(struct loop *l, const char *name, void *(*plain)(void *));
+/* Makes a loop apart ready to be lent, before it has a thread. */
+MUST_CHECK enum err loop_lend_init(struct loop *l);
+void loop_lend_finish(struct loop *l);
+/* uv_run for a loop apart, until l->ended. */
+void loop_run_lending(struct loop *l);
+
 /* Undoes what loop_start_apart did to the caller's thread. The same thread. */
 void loop_unspare(struct loop *l);
 

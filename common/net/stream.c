@@ -51,6 +51,9 @@ void stream_finish(struct stream *s, enum err reason, const char *detail)
     s->detail = detail[0] ? strdup(detail) : NULL;
     if (s->fd >= 0) {
         uv_close((uv_handle_t *)&s->poll, on_handle_closed);
+        if (s->shared) {
+            (void)shutdown(s->fd, SHUT_RDWR);
+        }
         close(s->fd);
         s->fd = -1;
     }
@@ -326,6 +329,12 @@ bool stream_look(struct stream *s)
         stream_read(s, false);
     }
     return s->state == STREAM_OPEN;
+}
+
+int stream_share(struct stream *s)
+{
+    s->shared = s->state == STREAM_OPEN;
+    return s->shared ? s->fd : -1;
 }
 
 size_t stream_pending(const struct stream *s)

@@ -69,6 +69,12 @@ void stream_acknowledge(struct stream *s);
 void stream_pull(struct stream *s);
 /* An encoder's append said E_FULL: one on_drain follows, at the end of this turn at the earliest. */
 void stream_await_drain(struct stream *s);
+/* For a loop that is lent (net/loop.h). The socket, to be handed over; -1 unless open. The peer is told of the end of the stream also
+ * while somebody has other descriptors of the socket. */
+int stream_share(struct stream *s);
+/* Sends what was written, now and through `fd`, the caller's own descriptor of the socket. What the kernel does not take, and whatever
+ * else is due at the end of the turn, is left to the loop's thread. */
+void stream_send_through(struct stream *s, int fd);
 /* Bytes written that the kernel has not taken. */
 size_t stream_pending(const struct stream *s);
 

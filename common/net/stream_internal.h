@@ -44,6 +44,8 @@ struct stream {
     bool pulled : 1;       /* stream_pull: one read more in this turn */
     bool acknowledge : 1;  /* what was received, also without anything to send */
     bool gathers : 1;      /* stream_options.gather */
+    bool shared : 1;       /* others have descriptors of the socket */
+    bool borrowed : 1;     /* in stream_send_through: `fd` is the caller's */
     bool gathered : 1;     /* the poll to be waited for is the next one */
 
     size_t write_max;

@@ -7,6 +7,17 @@
 #define WIRE_BATCH 131072u /* TLS records are given to the kernel when so much has come together */
 #define READS_AT_END 256u  /* receives from a socket that has broken; then what is left is dropped */
 
+/* What is written cannot be sent. A borrower of the loop leaves the end of the stream to the loop's thread, which closes descriptors. */
+static void fail_output(struct stream *s, enum err e, const char *detail)
+{
+    if (s->borrowed) {
+        s->write_error = ECONNABORTED;
+        s->write_broken = true;
+    } else {
+        stream_finish(s, e, detail);
+    }
+}
+
 /* Bytes that the kernel took. Sets blocked or write_broken when it did not take all. */
 static size_t send_some(struct stream *s, const uint8_t *data, size_t len)
 {
@@ -49,7 +60,7 @@ void stream_send_wire(struct stream *s)
     if (sent < wire->len && !s->write_broken) {
         turn_lend(s->turn, &s->wire);
         if (buffer_append(&s->wire, bytes_sub(buffer_bytes(wire), sent, wire->len)) != E_OK) {
-            stream_finish(s, E_NOMEM, "output of TLS");
+            fail_output(s, E_NOMEM, "output of TLS");
         }
     }
     buffer_clear(wire);
@@ -72,7 +83,7 @@ static void flush_tls(struct stream *s)
         struct bytes record = bytes_sub(buffer_bytes(&s->sending), s->sent, TLS_RECORD_MAX);
         enum err e = tls_session_write(s->tls, record, wire);
         if (e != E_OK) {
-            stream_finish(s, e, tls_session_detail(s->tls));
+            fail_output(s, e, tls_session_detail(s->tls));
             return;
         }
         s->sent += record.len;
@@ -121,6 +132,25 @@ void stream_flush(struct stream *s)
     }
     if (s->write_broken) {
         stream_read(s, true);
+    }
+}
+
+void stream_send_through(struct stream *s, int fd)
+{
+    bool more = s->state != STREAM_OPEN || s->blocked || s->write_broken || s->acknowledge || s->held_back ||
+                s->want_drain || s->gathers || stream_pending(s) != s->out.len;
+    if (more) {
+        return; /* it stands in the turn's list */
+    }
+    const int own = s->fd;
+    s->fd = fd;
+    s->borrowed = true;
+    flush_written(s);
+    s->borrowed = false;
+    s->fd = own;
+    if (stream_pending(s) == 0 && !s->write_broken && !s->blocked) {
+        turn_take_back(s->turn, &s->out);
+        turn_remove(s->turn, &s->item);
     }
 }
 

@@ -69,6 +69,13 @@ static void delist(struct turn *t)
     pthread_mutex_unlock(&turns_lock);
 }
 
+static void stop_if_done(struct turn *t)
+{
+    if (!t->first && !t->later && !t->awake_until) {
+        uv_idle_stop(&t->not_done);
+    }
+}
+
 static void run_items(struct turn *t)
 {
     for (unsigned pass = 0; t->first && pass < PASSES_MAX; pass++) {
@@ -83,9 +90,7 @@ static void run_items(struct turn *t)
             item = next;
         }
     }
-    if (!t->first && !t->later && !t->awake_until) {
-        uv_idle_stop(&t->not_done);
-    }
+    stop_if_done(t);
 }
 
 /* Nothing is to be done: is it time to sleep? */
@@ -213,6 +218,36 @@ void turn_add_after_poll(struct turn *t, struct turn_item *item)
     item->next = NULL;
     *t->later_last = item;
     t->later_last = &item->next;
+}
+
+/* From one of the two lists; true if it was there. */
+static bool unlink_item(struct turn_item **first, struct turn_item ***last, struct turn_item *item)
+{
+    struct turn_item **link = first;
+    while (*link && *link != item) {
+        link = &(*link)->next;
+    }
+    if (!*link) {
+        return false;
+    }
+    *link = item->next;
+    if (*last == &item->next) {
+        *last = link;
+    }
+    return true;
+}
+
+void turn_remove(struct turn *t, struct turn_item *item)
+{
+    if (!item->waiting) {
+        return;
+    }
+    if (!unlink_item(&t->first, &t->last, item)) {
+        (void)unlink_item(&t->later, &t->later_last, item);
+    }
+    item->waiting = false;
+    item->next = NULL;
+    stop_if_done(t);
 }
 
 void turn_nap(struct turn *t, unsigned us)

@@ -34,6 +34,9 @@ void turn_add(struct turn *t, struct turn_item *item);
  * called when it is in the list already. */
 void turn_add_after_poll(struct turn *t, struct turn_item *item);
 
+/* Takes the item out of the list again, if it is there. */
+void turn_remove(struct turn *t, struct turn_item *item);
+
 /* The loop's thread sleeps for `us` (less than a second; the longest that is asked for in this turn) before it polls next, after all
  * work of this turn. For a loop under load, in which each turn would find a message or two: what arrives meanwhile is handled in one
  * go, for the price of one. Everything on the loop waits that long, and as long as the kernel's timer slack of 50 us besides. */

@@ -1,0 +1,100 @@
+#include "plugin/uplink_sockets.h"
+
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+/* The low half of a tag is the connection's index, the rest its number: 1 for the first that was opened, and so on. */
+#define INDEX_BITS 8u
+
+struct copy {
+    uint64_t number; /* of the connection that `fd` belongs to; 0 = none */
+    int fd;
+};
+
+struct uplink_sockets {
+    struct loop *loop;
+    atomic_bool news; /* something was opened or closed since the broker's thread has looked */
+    _Atomic uint64_t
+        current[UPLINK_SOCKETS_MAX];        /* number of the open connection; 0 = none. Stored by the loop's thread */
+    uint64_t opened;                        /* connections so far; loop's thread */
+    struct copy copies[UPLINK_SOCKETS_MAX]; /* broker's thread */
+};
+
+enum err uplink_sockets_create(struct loop *l, struct uplink_sockets **out)
+{
+    struct uplink_sockets *u = calloc(1, sizeof(*u));
+    if (!u) {
+        return E_NOMEM;
+    }
+    u->loop = l;
+    *out = u;
+    return E_OK;
+}
+
+static void close_copy(struct copy *c)
+{
+    if (c->number != 0) {
+        close(c->fd);
+        *c = (struct copy){0};
+    }
+}
+
+/* Takes what was handed over, and drops what nobody uses any more. */
+static void look(struct uplink_sockets *u)
+{
+    int fd;
+    uint64_t tag;
+    atomic_store(&u->news, false);
+    while (loop_take_over(u->loop, &fd, &tag)) {
+        struct copy *c = &u->copies[(tag & ((1u << INDEX_BITS) - 1)) % UPLINK_SOCKETS_MAX];
+        close_copy(c);
+        *c = (struct copy){.number = tag >> INDEX_BITS, .fd = fd};
+    }
+    for (unsigned i = 0; i < UPLINK_SOCKETS_MAX; i++) {
+        if (u->copies[i].number != atomic_load(&u->current[i])) {
+            close_copy(&u->copies[i]);
+        }
+    }
+}
+
+void uplink_sockets_destroy(struct uplink_sockets *u)
+{
+    if (u) {
+        look(u);
+        for (unsigned i = 0; i < UPLINK_SOCKETS_MAX; i++) {
+            close_copy(&u->copies[i]);
+        }
+        free(u);
+    }
+}
+
+void uplink_sockets_opened(struct uplink_sockets *u, unsigned index, int fd)
+{
+    uint64_t number = ++u->opened;
+    /* Without it everything goes the way through the loop's thread. */
+    if (loop_hand_over(u->loop, fd, number << INDEX_BITS | index) == E_OK) {
+        atomic_store(&u->current[index], number);
+    }
+    atomic_store(&u->news, true);
+}
+
+void uplink_sockets_closed(struct uplink_sockets *u, unsigned index)
+{
+    atomic_store(&u->current[index], 0);
+    atomic_store(&u->news, true);
+}
+
+int uplink_sockets_get(struct uplink_sockets *u, unsigned index)
+{
+    uplink_sockets_tidy(u);
+    const struct copy *c = &u->copies[index];
+    return c->number != 0 ? c->fd : -1;
+}
+
+void uplink_sockets_tidy(struct uplink_sockets *u)
+{
+    if (atomic_load_explicit(&u->news, memory_order_relaxed)) {
+        look(u);
+    }
+}

@@ -63,22 +63,23 @@ static void put_in_order(struct delivery_list *l, struct delivery *d)
 
 /* --- setting aside --- */
 
-static bool set_aside_now(struct iotcore_flow *f, struct delivery *d)
+static enum err set_aside_now(struct iotcore_flow *f, struct delivery *d)
 {
-    if (f->ops->set_aside(f->ctx, d, d->reason) != E_OK) {
-        return false;
+    enum err e = f->ops->set_aside(f->ctx, d, d->reason);
+    if (e == E_OK) {
+        f->ops->confirm(f->ctx, d);
     }
-    f->ops->confirm(f->ctx, d);
-    return true;
+    return e;
 }
 
 /* `d` is in no list. */
 static void set_aside(struct iotcore_flow *f, struct delivery *d, const char *reason, struct mono now)
 {
     d->reason = reason;
-    if (!set_aside_now(f, d)) {
+    enum err e = set_aside_now(f, d);
+    if (e != E_OK) {
         put_last(&f->doomed, d);
-        f->doomed_retry = mono_add_ms(now, DOOMED_RETRY_MS);
+        f->doomed_retry = e == E_AGAIN ? now : mono_add_ms(now, DOOMED_RETRY_MS);
     }
 }
 
@@ -87,7 +88,7 @@ static void retry_doomed(struct iotcore_flow *f, struct mono now)
     while (f->doomed.first && mono_reached(now, f->doomed_retry)) {
         struct delivery *d = f->doomed.first;
         take_out(&f->doomed, d);
-        if (!set_aside_now(f, d)) {
+        if (set_aside_now(f, d) != E_OK) {
             put_first(&f->doomed, d);
             f->doomed_retry = mono_add_ms(now, DOOMED_RETRY_MS);
         }

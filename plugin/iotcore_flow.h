@@ -47,7 +47,7 @@ struct iotcore_flow_ops {
     enum err (*publish)(void *ctx, const struct mqtt_publish *p, uint64_t token);
     /* Settled: the record may leave the spool. `d` is gone after this. */
     void (*confirm)(void *ctx, struct delivery *d);
-    /* rejected_put; the flow confirms after E_OK. */
+    /* rejected_put; the flow confirms after E_OK. E_AGAIN: not here, but with the next flow_service, at once. */
     enum err (*set_aside)(void *ctx, const struct delivery *d, const char *reason);
     /* Asks the server for a sign of life. */
     void (*probe)(void *ctx);

@@ -239,10 +239,14 @@ def test_plugin_keeps_nothing_of_the_broker_open(broker, gate, client_id, tmp_pa
     unshare = "import ctypes; raise SystemExit(ctypes.CDLL(None).close_range(2**31 - 1, 2**31 - 1, 2) != 0)"
     if "thread" in b.sanitizer.kinds or subprocess.run([sys.executable, "-c", unshare], check=False).returncode != 0:
         pytest.skip("threads share one table here")
+    rows = [line.split() for line in pathlib.Path(f"/proc/{b.process.pid}/net/tcp").read_text().splitlines()[1:]]
+    brokers = {f"socket:[{r[9]}]" for r in rows if r[1].endswith(f":{b.port:04X}")}
+    assert len(brokers & set(theirs.values())) >= 2  # the listener and its client
     for task in ours:
-        mine = b.process.files(task)
-        both = {link for fd, link in theirs.items() if fd > 2} & {link for fd, link in mine.items() if fd > 2}
-        assert {link for link in both if not link.startswith(("anon_inode:", "pipe:"))} == {str(tmp_path / "spool")}
+        mine = {link for fd, link in b.process.files(task).items() if fd > 2}
+        both = mine & {link for fd, link in theirs.items() if fd > 2}
+        assert not brokers & mine
+        assert {link for link in both if not link.startswith(("anon_inode:", "pipe:", "socket:"))} == {str(tmp_path / "spool")}
     client.close()
 
 

@@ -2,6 +2,9 @@
 and 5; names after AWS IoT Device Advisor's where there is one)."""
 
 import collections
+import pathlib
+import random
+import re
 import time
 
 import pytest
@@ -170,6 +173,52 @@ def test_a_busy_topic_does_not_hold_back_another_connection(up):
     assert len(g.messages()) < 60
     all_arrived(g, 60, 10)
     assert [e["payload"] for e in g.messages() if e["topic"] == busy][1:] == [b'{"n":%d,}' % i for i in range(60)]
+
+
+# ---- messages that come alone
+
+def test_alone_without_a_second_thread(up):
+    """The broker's thread sends them itself: the plugin's need not wake up."""
+    b, g = up(prepare=lambda g: g.fault("no_puback"))
+    tasks = pathlib.Path(f"/proc/{b.process.pid}/task").iterdir()
+    loop = min((t for t in tasks if (t / "comm").read_text().strip() == "mosquitto-aws"), key=lambda t: int(t.name))
+
+    def sleeps():
+        return int(re.search(r"^voluntary_ctxt_switches:\s+(\d+)", (loop / "status").read_text(), re.M)[1])
+    with b.client() as c:
+        c.publish("a", b"first")
+        g.wait_messages(1)
+        before = sleeps()
+        for i in range(30):
+            c.publish("a", b'{"n":%d,}' % i)
+            time.sleep(0.01)
+        g.wait_messages(31)
+        assert sleeps() - before < 15
+
+
+def test_alone_and_together_in_order(up):
+    """Messages that the broker's thread sends, and batches of the plugin's, in any mixture: in order, each once."""
+    random.seed(7)
+    b, g = up("iot_publish_rate 0", "store #", publishes_per_second=0)
+    n = 600
+    with b.client() as c:
+        for i in range(n):
+            c.publish("a/b", b'{"n":%d,}' % i, wait=False)
+            time.sleep(random.choice((0, 0, 0, 0.0005, 0.002)))
+    all_arrived(g, n, 20)
+    assert [e["payload"] for e in g.messages()] == [b'{"n":%d,}' % i for i in range(n)]
+    settled(b, n, 10)
+    b.wait_drained("sqlite")
+    assert b.store.count() == n
+
+
+def test_alone_and_too_large_for_the_server(up):
+    """Found when it is sent, which the broker's thread does: it is set aside at once all the same."""
+    b, g = up(maximum_packet_size=2000)
+    b.publish("a", b"x" * 3000)
+    b.publish("a", b'{"n":0,}')
+    all_arrived(g, 1, 10)
+    wait_until(lambda: b.sys("iotcore/rejected") == "1", 4)
 
 
 # ---- losses and refusals

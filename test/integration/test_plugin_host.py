@@ -76,6 +76,17 @@ def test_everything_at_once(host, tmp_path, far_side, client_id):
                f"all messages; {first} in the first run, {len(seen.messages)} now")
 
 
+def test_messages_that_come_alone(host, tmp_path, far_side, client_id):
+    """The broker's thread borrows the loop for them while the loop's thread deals with acknowledgements and timers."""
+    seen = far_side.recorder("up/#")
+    lines = options(tmp_path, *far_side.plugin_options(client_id), "topic up/# out 1", "store #", f"sqlite_file {tmp_path}/store.db")
+    alone = [c for i in range(60) for c in (f"message 1 up/a {i}", f"tick {i % 4}")]
+    out = host(lines, "init", "tick 500", *alone, "burst 200 1 up/b", *alone, "tick 500", "cleanup")
+    assert joined(out)
+    wait_until(lambda: len(seen.messages) >= 320, 10, lambda: f"320 messages; {len(seen.messages)} came")
+    assert [p.payload for p in seen.messages if p.topic == "up/a"] == 2 * [str(i).encode() for i in range(60)]
+
+
 def test_two_sinks_and_a_second_start(host, tmp_path):
     lines = options(tmp_path, "store a/+", f"sqlite_file {tmp_path}/store.db")
     for _ in range(2):

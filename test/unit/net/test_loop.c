@@ -171,6 +171,52 @@ struct later {
     unsigned polls; /* at the second run */
 };
 
+/* Items that note the order in which they ran. */
+struct listed {
+    struct turn_item item;
+    char name;
+};
+
+static char ran[16];
+
+static void run_listed(struct turn_item *item)
+{
+    size_t len = strlen(ran);
+    ran[len] = ((struct listed *)item)->name;
+    ran[len + 1] = '\0';
+}
+
+static void test_remove(void **state)
+{
+    uv_loop_t loop;
+    struct turn *t;
+    struct listed a = {{.run = run_listed}, 'a'}, b = {{.run = run_listed}, 'b'}, c = {{.run = run_listed}, 'c'},
+                  d = {{.run = run_listed}, 'd'};
+    (void)state;
+    assert_int_equal(uv_loop_init(&loop), 0);
+    assert_int_equal(turn_get(&loop, &t), E_OK);
+    turn_remove(t, &a.item); /* it is in no list */
+    turn_add(t, &a.item);
+    turn_add(t, &b.item);
+    turn_add(t, &c.item);
+    turn_remove(t, &c.item);
+    turn_remove(t, &a.item);
+    turn_add(t, &d.item);
+    turn_add_after_poll(t, &c.item);
+    turn_add_after_poll(t, &a.item);
+    turn_remove(t, &c.item);
+    uv_run(&loop, UV_RUN_NOWAIT);
+    assert_string_equal(ran, "bda");
+    turn_add(t, &b.item);
+    assert_int_equal(uv_backend_timeout(&loop), 0);
+    turn_remove(t, &b.item);
+    assert_int_equal(uv_run(&loop, UV_RUN_NOWAIT), 0); /* nothing keeps the loop awake */
+    assert_string_equal(ran, "bda");
+    turn_put(t);
+    uv_run(&loop, UV_RUN_DEFAULT);
+    assert_int_equal(uv_loop_close(&loop), 0);
+}
+
 static struct later later;
 
 static void on_poll_done(uv_check_t *check)
@@ -254,6 +300,7 @@ int main(void)
         cmocka_unit_test(test_post_from_the_loop),
         cmocka_unit_test(test_destroy_finishes_closing),
         cmocka_unit_test(test_nap),
+        cmocka_unit_test(test_remove),
         cmocka_unit_test(test_after_poll),
         cmocka_unit_test(test_stay_awake),
     };

@@ -129,6 +129,119 @@ static void pool_elsewhere(void)
     uv_sem_destroy(&s.done);
 }
 
+struct lent {
+    struct loop *loop;
+    uv_timer_t timer;
+    uv_prepare_t prepare;
+    unsigned turns;
+    uv_sem_t said, go_on;
+    ino_t inode;
+};
+
+static void on_time(uv_timer_t *timer)
+{
+    struct lent *s = timer->data;
+    uv_sem_post(&s->said);
+}
+
+static void on_prepare(uv_prepare_t *prepare)
+{
+    struct lent *s = prepare->data;
+    s->turns++;
+}
+
+static void begin_lending(void *arg)
+{
+    struct lent *s = arg;
+    int fd = pipe_end();
+    s->inode = inode_of(fd);
+    s->timer.data = s->prepare.data = s;
+    uv_timer_init(loop_uv(s->loop), &s->timer);
+    uv_prepare_init(loop_uv(s->loop), &s->prepare);
+    uv_prepare_start(&s->prepare, on_prepare);
+    assert_int_equal(loop_hand_over(s->loop, fd, 7), E_OK);
+    close(fd);
+    uv_sem_post(&s->said);
+}
+
+static void end_lending(void *arg)
+{
+    struct lent *s = arg;
+    uv_close((uv_handle_t *)&s->timer, NULL);
+    uv_close((uv_handle_t *)&s->prepare, NULL);
+}
+
+static void be_busy(void *arg)
+{
+    struct lent *s = arg;
+    uv_sem_post(&s->said);
+    uv_sem_wait(&s->go_on);
+}
+
+static void borrow_when_asleep(struct loop *l)
+{
+    while (!loop_borrow(l)) {
+        uv_sleep(1);
+    }
+}
+
+/* What a borrower does the loop's thread goes on with; and it is not woken for nothing. */
+static void lend(void)
+{
+    struct lent s = {.inode = 0};
+    assert_int_equal(uv_sem_init(&s.said, 0), 0);
+    assert_int_equal(uv_sem_init(&s.go_on, 0), 0);
+    assert_int_equal(loop_create_apart(&s.loop), E_OK);
+    assert_int_equal(loop_start(s.loop, "lender"), E_OK);
+    assert_int_equal(loop_post(s.loop, begin_lending, &s), E_OK);
+    uv_sem_wait(&s.said);
+
+    borrow_when_asleep(s.loop);
+    unsigned turns = s.turns;
+    loop_return(s.loop);
+    uv_sleep(30);
+    borrow_when_asleep(s.loop);
+    assert_int_equal(s.turns, turns);
+    uint64_t before = uv_now(loop_uv(s.loop));
+    uv_timer_start(&s.timer, on_time, 20, 0);
+    loop_return(s.loop);
+    uv_sem_wait(&s.said);
+    borrow_when_asleep(s.loop);
+    assert_true(uv_now(loop_uv(s.loop)) >= before + 20);
+    loop_return(s.loop);
+
+    assert_int_equal(loop_post(s.loop, be_busy, &s), E_OK);
+    uv_sem_wait(&s.said);
+    assert_false(loop_borrow(s.loop));
+    uv_sem_post(&s.go_on);
+
+    int fd;
+    uint64_t tag;
+    assert_true(loop_take_over(s.loop, &fd, &tag));
+    assert_int_equal(tag, 7);
+    assert_true(inode_of(fd) == s.inode);
+    assert_false(loop_take_over(s.loop, &fd, &tag));
+
+    assert_int_equal(loop_post(s.loop, end_lending, &s), E_OK);
+    loop_stop(s.loop);
+    loop_join(s.loop);
+    loop_destroy(s.loop);
+    uv_sem_destroy(&s.said);
+    uv_sem_destroy(&s.go_on);
+}
+
+static void no_lender(void)
+{
+    struct loop *l;
+    int fd;
+    uint64_t tag;
+    assert_int_equal(loop_create(&l), E_OK);
+    assert_false(loop_borrow(l));
+    assert_int_equal(loop_hand_over(l, STDIN_FILENO, 1), E_UNSUPPORTED);
+    assert_false(loop_take_over(l, &fd, &tag));
+    loop_destroy(l);
+}
+
 static void list(void)
 {
     struct file_list files;
@@ -178,6 +291,13 @@ static void test_pool_elsewhere(void **state)
     in_child(pool_elsewhere);
 }
 
+static void test_lend(void **state)
+{
+    (void)state;
+    in_child(lend);
+    in_child(no_lender);
+}
+
 static void test_list(void **state)
 {
     (void)state;
@@ -189,6 +309,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_apart),
         cmocka_unit_test(test_pool_elsewhere),
+        cmocka_unit_test(test_lend),
         cmocka_unit_test(test_list),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -85,6 +85,63 @@ static void test_echo(void **state)
     peer_stop(&peer);
 }
 
+/* By a borrower of the loop, through a descriptor of its own: what is left over, the loop sends. */
+static void test_send_through(void **state)
+{
+    enum { MUCH = 3 << 20 };
+    struct peer peer;
+    struct client c;
+    (void)state;
+    peer_start(&peer, 1, echo, NULL);
+    client_init(&c);
+    client_connect(&c, peer.port, NULL);
+    assert_int_equal(stream_share(c.stream), -1);
+    client_run_until_open(&c);
+    int fd = dup(stream_share(c.stream));
+    const int little = 4096; /* of what is sent, for the kernel to keep */
+    assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &little, sizeof(little)), 0);
+    assert_int_equal(stream_write(c.stream, BYTES("hello")), E_OK);
+    stream_send_through(c.stream, fd);
+    assert_int_equal(stream_pending(c.stream), 0);
+    client_run_until_received(&c, 5);
+    uint8_t *much = calloc(1, MUCH);
+    assert_non_null(much);
+    assert_int_equal(stream_write(c.stream, bytes_make(much, MUCH)), E_OK);
+    stream_send_through(c.stream, fd);
+    assert_true(stream_pending(c.stream) > 0);
+    stream_send_through(c.stream, fd); /* not now: something waits */
+    client_run_until_received(&c, 5 + MUCH);
+    assert_int_equal(stream_pending(c.stream), 0);
+    free(much);
+    stream_close(c.stream, 0);
+    peer_stop(&peer); /* it has seen the end, although the socket has another descriptor */
+    client_finish(&c);
+    close(fd);
+}
+
+/* The loop's thread finds out, and ends the stream. */
+static void test_send_through_broken(void **state)
+{
+    struct peer peer;
+    struct client c;
+    int ends[2];
+    (void)state;
+    peer_start(&peer, 1, wait_for_end, NULL);
+    client_init(&c);
+    client_connect(&c, peer.port, NULL);
+    client_run_until_open(&c);
+    assert_int_equal(pipe(ends), 0);
+    assert_int_equal(stream_write(c.stream, BYTES("hello")), E_OK);
+    stream_send_through(c.stream, ends[1]); /* not a socket */
+    assert_int_equal(c.closed, 0);
+    client_run_until_closed(&c);
+    assert_non_null(strstr(c.detail, "sending"));
+    client_finish(&c);
+    peer_stop(&peer);
+    close(ends[0]);
+    close(ends[1]);
+}
+
 static void test_peer_closes(void **state)
 {
     struct peer peer;
@@ -507,6 +564,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_echo),
+        cmocka_unit_test(test_send_through),
+        cmocka_unit_test(test_send_through_broken),
         cmocka_unit_test(test_peer_closes),
         cmocka_unit_test(test_reset_after_data),
         cmocka_unit_test(test_write_to_closed_peer),

@@ -42,6 +42,29 @@ static void test_echo(void **state)
     client_finish(&c);
 }
 
+static void test_send_through(void **state)
+{
+    struct tls_server server;
+    struct client c;
+    (void)state;
+    struct tls_context *tls = tls_side_trusting(&pki, "ca.pem");
+    tls_server_start(&server, &pki, "server", NULL, 1, tls_side_echo);
+    client_init(&c);
+    client_connect(&c, server.peer.port, tls);
+    client_run_until_open(&c);
+    int fd = dup(stream_share(c.stream));
+    for (unsigned i = 1; i <= 3; i++) {
+        assert_int_equal(stream_write(c.stream, BYTES("hello")), E_OK);
+        stream_send_through(c.stream, fd);
+        assert_int_equal(stream_pending(c.stream), 0);
+        client_run_until_received(&c, (size_t)i * 5);
+    }
+    client_finish(&c);
+    tls_server_stop(&server);
+    close(fd);
+    tls_unref(tls);
+}
+
 static void test_tls12(void **state)
 {
     struct tls_server server;
@@ -410,11 +433,17 @@ static int teardown(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_echo),           cmocka_unit_test(test_tls12),
-        cmocka_unit_test(test_start_tls),      cmocka_unit_test(test_bulk_both_ways),
-        cmocka_unit_test(test_pause),          cmocka_unit_test(test_byte_by_byte),
-        cmocka_unit_test(test_reset_anywhere), cmocka_unit_test(test_end_with_and_without_notify),
-        cmocka_unit_test(test_we_send_notify), cmocka_unit_test(test_close_in_callbacks),
+        cmocka_unit_test(test_echo),
+        cmocka_unit_test(test_send_through),
+        cmocka_unit_test(test_tls12),
+        cmocka_unit_test(test_start_tls),
+        cmocka_unit_test(test_bulk_both_ways),
+        cmocka_unit_test(test_pause),
+        cmocka_unit_test(test_byte_by_byte),
+        cmocka_unit_test(test_reset_anywhere),
+        cmocka_unit_test(test_end_with_and_without_notify),
+        cmocka_unit_test(test_we_send_notify),
+        cmocka_unit_test(test_close_in_callbacks),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

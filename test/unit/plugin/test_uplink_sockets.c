@@ -1,0 +1,106 @@
+#define _GNU_SOURCE /* pipe2 */
+#include "plugin/uplink_sockets.h"
+#include "unit.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+struct scene {
+    struct loop *loop;
+    struct uplink_sockets *sockets;
+    uv_sem_t done;
+    unsigned index;
+    ino_t inode; /* of what was opened last */
+};
+
+static ino_t inode_of(int fd)
+{
+    struct stat st;
+    return fstat(fd, &st) == 0 ? st.st_ino : 0;
+}
+
+static void open_one(void *arg)
+{
+    struct scene *s = arg;
+    int ends[2];
+    assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
+    s->inode = inode_of(ends[0]);
+    uplink_sockets_opened(s->sockets, s->index, ends[0]);
+    close(ends[0]);
+    close(ends[1]);
+    uv_sem_post(&s->done);
+}
+
+static void close_one(void *arg)
+{
+    struct scene *s = arg;
+    uplink_sockets_closed(s->sockets, s->index);
+    uv_sem_post(&s->done);
+}
+
+static void on_loop(struct scene *s, void (*fn)(void *), unsigned index)
+{
+    s->index = index;
+    assert_int_equal(loop_post(s->loop, fn, s), E_OK);
+    uv_sem_wait(&s->done);
+}
+
+static bool is_open(int fd)
+{
+    return fcntl(fd, F_GETFD) >= 0;
+}
+
+/* One test, because a process has one loop apart. */
+static void test_copies(void **state)
+{
+    struct scene s;
+    (void)state;
+    assert_int_equal(uv_sem_init(&s.done, 0), 0);
+    assert_int_equal(loop_create_apart(&s.loop), E_OK);
+    assert_int_equal(loop_start(s.loop, "apart"), E_OK);
+    assert_int_equal(uplink_sockets_create(s.loop, &s.sockets), E_OK);
+    assert_int_equal(uplink_sockets_get(s.sockets, 0), -1);
+
+    on_loop(&s, open_one, 0);
+    int first = uplink_sockets_get(s.sockets, 0);
+    assert_true(first >= 0 && inode_of(first) == s.inode);
+    assert_int_equal(uplink_sockets_get(s.sockets, 0), first);
+    on_loop(&s, open_one, UPLINK_SOCKETS_MAX - 1);
+    int last = uplink_sockets_get(s.sockets, UPLINK_SOCKETS_MAX - 1);
+    assert_true(last >= 0 && last != first && inode_of(last) == s.inode);
+
+    on_loop(&s, close_one, 0);
+    uplink_sockets_tidy(s.sockets);
+    assert_false(is_open(first));
+    assert_true(is_open(last));
+    assert_int_equal(uplink_sockets_get(s.sockets, 0), -1);
+
+    /* Several came and went before anybody looked: the last one counts. */
+    on_loop(&s, open_one, 1);
+    on_loop(&s, close_one, 1);
+    on_loop(&s, open_one, 1);
+    int now = uplink_sockets_get(s.sockets, 1);
+    assert_true(now >= 0 && inode_of(now) == s.inode);
+    on_loop(&s, open_one, 2);
+    on_loop(&s, close_one, 2);
+    assert_int_equal(uplink_sockets_get(s.sockets, 2), -1);
+
+    on_loop(&s, open_one, 3); /* never taken */
+    loop_stop(s.loop);
+    loop_join(s.loop);
+    uplink_sockets_destroy(s.sockets);
+    assert_false(is_open(last));
+    assert_false(is_open(now));
+    uplink_sockets_destroy(NULL);
+    loop_destroy(s.loop);
+    uv_sem_destroy(&s.done);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_copies),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -205,7 +205,7 @@ static uint32_t send_alone(void *ctx, const struct record *r, uint32_t sinks)
     uint32_t taken = 0;
     if ((sinks & SINK_BIT(SINK_IOTCORE)) && loop_borrow(f->loop)) {
         struct sink *s = f->slots[SINK_IOTCORE].sink;
-        if (s && s->ops->send_alone(s, r)) {
+        if (s && s->ops->send_alone && s->ops->send_alone(s, r)) {
             taken = SINK_BIT(SINK_IOTCORE);
         }
         loop_return(f->loop);

@@ -3,7 +3,7 @@
  * The forwarder creates each configured sink, and calls wake when records arrived after cursor_next said E_AGAIN. A sink
  * pulls: it calls cursor_next while it has room, confirms in any order, calls cursor_rewind when its peer is lost. What it can
  * never deliver goes to rejected_put, then is confirmed. A sink never blocks the loop: SQL and files go to libuv's pool. All on the
- * loop's thread.
+ * loop's thread, except where stated.
  */
 #ifndef PLUGIN_SINK_H
 #define PLUGIN_SINK_H

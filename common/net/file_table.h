@@ -5,8 +5,8 @@
  * the throughput.
  *
  * What follows: after the split a descriptor is a number that means nothing to the other side. What was open before has the same
- * number on both sides and has to be closed on both; what is opened later belongs to the side that opened it. No descriptor may be
- * handed over. Threads that are started later share the table of the thread that started them. */
+ * number on both sides and has to be closed on both; what is opened later belongs to the side that opened it. A descriptor can only be
+ * handed over as a copy (loop_hand_over). Threads that are started later share the table of the thread that started them. */
 #ifndef NET_FILE_TABLE_H
 #define NET_FILE_TABLE_H
 

@@ -48,7 +48,7 @@ void loop_join(struct loop *l);
 /* Takes the loop from its sleeping thread. Until loop_return the caller is "the loop's thread" for timers, streams and all that belongs
  * to them, with one exception: descriptors. Those of the loop are other files' numbers here, so nothing may be called that opens, uses
  * or closes one, nor a callback be led to do so. The loop stands still meanwhile: only for some microseconds. False: the thread is at
- * work, or the loop is not one apart. The thread that has created the loop. */
+ * work or has ended, or the loop is not one apart. The thread that has created the loop. */
 bool loop_borrow(struct loop *l);
 /* Gives it back. Its thread wakes up now if there is something to do that it does not know of. */
 void loop_return(struct loop *l);

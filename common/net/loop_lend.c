@@ -58,6 +58,10 @@ bool loop_borrow(struct loop *l)
     if (!l->foreign || pthread_mutex_trylock(&l->use) != 0) {
         return false;
     }
+    if (l->ended) {
+        pthread_mutex_unlock(&l->use);
+        return false;
+    }
     uv_update_time(&l->uv);
     return true;
 }

@@ -202,9 +202,12 @@ def test_alone_and_together_in_order(up):
     b, g = up("iot_publish_rate 0", "store #", publishes_per_second=0)
     n = 600
     with b.client() as c:
+        ids = []
         for i in range(n):
-            c.publish("a/b", b'{"n":%d,}' % i, wait=False)
+            ids.append(c.publish("a/b", b'{"n":%d,}' % i, wait=False))
             time.sleep(random.choice((0, 0, 0, 0.0005, 0.002)))
+        for i in ids:
+            c.wait_acked(i)
     all_arrived(g, n, 20)
     assert [e["payload"] for e in g.messages()] == [b'{"n":%d,}' % i for i in range(n)]
     settled(b, n, 10)

@@ -225,6 +225,7 @@ static void lend(void)
     assert_int_equal(loop_post(s.loop, end_lending, &s), E_OK);
     loop_stop(s.loop);
     loop_join(s.loop);
+    assert_false(loop_borrow(s.loop));
     loop_destroy(s.loop);
     uv_sem_destroy(&s.said);
     uv_sem_destroy(&s.go_on);

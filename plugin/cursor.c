@@ -153,7 +153,7 @@ static enum err enter(struct cursor *c)
             return E_AGAIN;
         }
         c->entered = true;
-        c->careful = c->segment->header.incomplete;
+        c->careful = c->segment->header.marks[SEGMENT_INCOMPLETE];
         c->walk = segment_walk_start(segment_image(c->segment), c->segment->header.first_sequence);
         c->reached = c->walk.expected > c->reached ? c->walk.expected : c->reached;
     }

@@ -193,19 +193,19 @@ enum err segment_sync(const struct segment *s, size_t from, size_t to)
     return msync(s->map + from, to - from, MS_SYNC) == 0 ? E_OK : err_from_errno(errno);
 }
 
-enum err segment_mark_incomplete(int dir_fd, const char *name, const struct segment_header *h)
+enum err segment_mark(int dir_fd, const char *name, enum segment_mark mark, bool set)
 {
-    uint8_t bytes[SEGMENT_HEADER_SIZE];
-    struct segment_header header = *h;
+    const uint8_t byte = set ? SEGMENT_MARKED : 0;
     enum err e = E_OK;
     int fd = openat(dir_fd, name, O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
     if (fd < 0) {
         return err_from_errno(errno);
     }
-    header.incomplete = true;
-    segment_header_encode(&header, bytes);
-    ssize_t n = pwrite(fd, bytes, sizeof(bytes), 0);
-    if (n != (ssize_t)sizeof(bytes)) {
+    ssize_t n;
+    do {
+        n = pwrite(fd, &byte, 1, (off_t)segment_mark_offset(mark));
+    } while (n < 0 && errno == EINTR);
+    if (n != 1) {
         e = n < 0 ? err_from_errno(errno) : E_IO;
     }
     if (close(fd) != 0 && e == E_OK) {

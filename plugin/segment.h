@@ -43,9 +43,9 @@ struct segment {
     uint32_t busy;             /* jobs of the pool that use it */
     bool removed;              /* not live any more; freed once nothing holds it */
 
-    /* Once removed from between two others: the one before it, in which that is noted before the file is deleted. */
-    char before_name[SEGMENT_NAME_SIZE];
-    struct segment_header before_header;
+    /* Once removed: the segment in which that is to be noted before the file is deleted, and how. */
+    char witness[SEGMENT_NAME_SIZE];
+    enum segment_mark witnessed;
 };
 
 /* Creates a file of `size` bytes (a multiple of the page size) with all blocks allocated and zero, and maps it for
@@ -63,8 +63,8 @@ void segment_populate(const struct segment *s, size_t from);
  * them alone. Nobody writes to that part any more, `to` itself excepted. Any thread. */
 MUST_CHECK enum err segment_sync(const struct segment *s, size_t from, size_t to);
 
-/* Notes in the header of a file that what is missing in this segment or behind it is accounted for. Any thread. */
-MUST_CHECK enum err segment_mark_incomplete(int dir_fd, const char *name, const struct segment_header *h);
+/* Sets a mark in the header of a file, or takes it away. Any thread. */
+MUST_CHECK enum err segment_mark(int dir_fd, const char *name, enum segment_mark mark, bool set);
 
 /* Cuts the file to `size` bytes. Unmaps it. Any thread. */
 MUST_CHECK enum err segment_cut(struct segment *s, int dir_fd, size_t size);

@@ -8,17 +8,15 @@
 enum {
     AT_MAGIC = 0,
     AT_VERSION = 8,
-    AT_FLAGS = 12,
     AT_SIZE = 16,
     AT_FIRST = 24,
     AT_PREVIOUS = 32,
     AT_CREATED = 40,
     AT_CAPTURE_HIGH = 48,
     AT_RECORDS_BEFORE = 56,
+    AT_MARKS = SEGMENT_HEADER_SIZE - 8, /* SEGMENT_MARKS bytes and one 0 */
     AT_CRC = SEGMENT_HEADER_SIZE - 4,
 };
-
-enum { FLAG_INCOMPLETE = 1 };
 
 static const char magic[8] = {'M', 'Q', 'A', 'W', 'S', 'S', 'E', 'G'};
 
@@ -27,12 +25,23 @@ static const char magic[8] = {'M', 'Q', 'A', 'W', 'S', 'S', 'E', 'G'};
 
 #define RESYNC_EFFORT 16u /* times the size of the image */
 
+size_t segment_mark_offset(enum segment_mark mark)
+{
+    return AT_MARKS + (size_t)mark;
+}
+
+/* As if there were no marks. */
+static uint32_t header_crc(struct bytes header)
+{
+    static const uint8_t unmarked[AT_CRC - AT_MARKS];
+    return crc32c(crc32c(0, bytes_sub(header, 0, AT_MARKS)), bytes_make(unmarked, sizeof(unmarked)));
+}
+
 void segment_header_encode(const struct segment_header *h, uint8_t out[SEGMENT_HEADER_SIZE])
 {
     memset(out, 0, SEGMENT_HEADER_SIZE);
     memcpy(out + AT_MAGIC, magic, sizeof(magic));
     put_le32(out + AT_VERSION, SEGMENT_VERSION);
-    put_le32(out + AT_FLAGS, h->incomplete ? FLAG_INCOMPLETE : 0);
     put_le64(out + AT_SIZE, h->size);
     put_le64(out + AT_FIRST, h->first_sequence);
     put_le64(out + AT_PREVIOUS, h->previous_sequence);
@@ -41,13 +50,30 @@ void segment_header_encode(const struct segment_header *h, uint8_t out[SEGMENT_H
     for (unsigned i = 0; i < SEGMENT_SINKS; i++) {
         put_le64(out + AT_RECORDS_BEFORE + 8 * i, h->records_before[i]);
     }
-    put_le32(out + AT_CRC, crc32c(0, bytes_make(out, AT_CRC)));
+    put_le32(out + AT_CRC, header_crc(bytes_make(out, SEGMENT_HEADER_SIZE)));
+    for (unsigned i = 0; i < SEGMENT_MARKS; i++) {
+        out[AT_MARKS + i] = h->marks[i] ? SEGMENT_MARKED : 0;
+    }
+}
+
+/* False: there is something else than marks in their place. */
+static bool decode_marks(const uint8_t *at, bool marks[SEGMENT_MARKS])
+{
+    bool sound = true;
+    for (unsigned i = 0; i < AT_CRC - AT_MARKS; i++) {
+        bool set = i < SEGMENT_MARKS && at[i] == SEGMENT_MARKED;
+        sound = sound && (set || at[i] == 0);
+        if (i < SEGMENT_MARKS) {
+            marks[i] = set;
+        }
+    }
+    return sound;
 }
 
 enum err segment_header_decode(struct bytes data, struct segment_header *out)
 {
     if (data.len < SEGMENT_HEADER_SIZE || memcmp(data.data + AT_MAGIC, magic, sizeof(magic)) != 0 ||
-        get_le32(data.data + AT_CRC) != crc32c(0, bytes_sub(data, 0, AT_CRC))) {
+        get_le32(data.data + AT_CRC) != header_crc(data)) {
         return E_CORRUPT;
     }
     if (get_le32(data.data + AT_VERSION) != SEGMENT_VERSION) {
@@ -59,12 +85,12 @@ enum err segment_header_decode(struct bytes data, struct segment_header *out)
         .previous_sequence = get_le64(data.data + AT_PREVIOUS),
         .created_ms = (int64_t)get_le64(data.data + AT_CREATED),
         .capture_high_ms = (int64_t)get_le64(data.data + AT_CAPTURE_HIGH),
-        .incomplete = (get_le32(data.data + AT_FLAGS) & FLAG_INCOMPLETE) != 0,
     };
     for (unsigned i = 0; i < SEGMENT_SINKS; i++) {
         h.records_before[i] = get_le64(data.data + AT_RECORDS_BEFORE + 8 * i);
     }
-    if (h.first_sequence == 0 || h.first_sequence > SEQUENCE_MAX || h.previous_sequence >= h.first_sequence) {
+    if (!decode_marks(data.data + AT_MARKS, h.marks) || h.first_sequence == 0 || h.first_sequence > SEQUENCE_MAX ||
+        h.previous_sequence >= h.first_sequence) {
         return E_CORRUPT;
     }
     *out = h;

@@ -9,7 +9,16 @@
 #define SEGMENT_VERSION 1u
 #define SEGMENT_HEADER_SIZE 128u
 #define SEQUENCE_MAX (UINT64_MAX / 2) /* no spool gets that far: a larger one is damage */
-#define SEGMENT_SINKS 8u              /* as many as record.sinks has bits */
+#define SEGMENT_MARKS 3u
+#define SEGMENT_SINKS 8u /* as many as record.sinks has bits */
+
+/* What is noted in the header of a segment later on. Each is a byte of its own, outside of the checksum, so that nobody who notes
+ * one can undo another. */
+enum segment_mark {
+    SEGMENT_INCOMPLETE, /* sequences are missing in it or behind it, and are accounted for */
+    SEGMENT_FOLLOWED,   /* a newer segment has been made */
+    SEGMENT_FIRST,      /* the older ones were removed when they were not needed any more, or dropped */
+};
 
 struct segment_header {
     uint64_t size;              /* of the file */
@@ -18,8 +27,12 @@ struct segment_header {
     int64_t created_ms;         /* wall clock */
     int64_t capture_high_ms;    /* latest capture time given to a sensor before this segment (capture_clock.h) */
     uint64_t records_before[SEGMENT_SINKS]; /* records of each sink in all earlier segments since the spool was made */
-    bool incomplete;                        /* sequences are missing in it or behind it, and are accounted for */
+    bool marks[SEGMENT_MARKS];
 };
+
+/* The byte of a mark in the header, and its value once it is set. */
+size_t segment_mark_offset(enum segment_mark mark);
+#define SEGMENT_MARKED 0xA5u
 
 void segment_header_encode(const struct segment_header *h, uint8_t out[SEGMENT_HEADER_SIZE]);
 

@@ -16,6 +16,8 @@ LOG_POINT(log_refused, "spool.refused", LOG_ERROR, "the disk takes no new segmen
 LOG_POINT(log_recovered, "spool.recovered", LOG_NOTICE, "the disk takes new segments again");
 LOG_POINT(log_broken, "spool.write-failed", LOG_ERROR, "a segment could not be written: going on in a new one");
 LOG_POINT(log_sync, "spool.append-sync-failed", LOG_ERROR, "a message could not be synced to disk: it is refused");
+LOG_POINT(log_followed, "spool.follow-failed", LOG_WARNING,
+          "it could not be noted in a segment that another one follows: should that be lost, nothing will say so");
 LOG_POINT(log_large, "spool.too-large", LOG_WARNING, "a message is too large for the spool");
 
 void spool_note(struct spool *s)
@@ -126,9 +128,20 @@ static enum err fresh_segment(struct spool *s, size_t length, struct segment **o
     return e;
 }
 
+/* Notes on disk that the segment has a successor. Should the file of that be gone one day, this says so: nothing else knows of the
+ * newest segment. */
+static void note_followed(struct spool *s, const char *name)
+{
+    enum err e = segment_mark(s->dir_fd, name, SEGMENT_FOLLOWED, true);
+    if (e != E_OK && e != E_NOT_FOUND) {
+        log_emit(&log_followed, "segment=%s error=%s", name, err_name(e));
+    }
+}
+
 /* Makes the segment the newest, and seals the one before it. */
 static void publish(struct spool *s, struct segment *fresh)
 {
+    char followed[SEGMENT_NAME_SIZE] = "";
     uv_mutex_lock(&s->lock);
     struct segment *old = s->newest; /* the active one, or one that recovery has sealed */
     spool_link_newest(s, fresh);
@@ -143,7 +156,15 @@ static void publish(struct spool *s, struct segment *fresh)
     if (old) {
         atomic_store(&old->sealed, true);
     }
+    struct segment *before = fresh->older;
+    if (before && !before->header.marks[SEGMENT_FOLLOWED]) {
+        before->header.marks[SEGMENT_FOLLOWED] = true;
+        memcpy(followed, before->name, sizeof(followed));
+    }
     uv_mutex_unlock(&s->lock);
+    if (followed[0] != '\0') {
+        note_followed(s, followed);
+    }
     s->active = fresh;
     s->note_at = fresh->size / 8;
     s->noted_at = mono_now();
@@ -151,7 +172,7 @@ static void publish(struct spool *s, struct segment *fresh)
     atomic_store(&s->abandon, false);
 }
 
-static struct segment_header next_header(const struct spool *s)
+static struct segment_header next_header(struct spool *s)
 {
     struct segment_header h = {
         .first_sequence = s->next_sequence,
@@ -160,6 +181,11 @@ static struct segment_header next_header(const struct spool *s)
         .capture_high_ms = s->capture.high,
     };
     memcpy(h.records_before, s->records_before, sizeof(h.records_before));
+    uv_mutex_lock(&s->lock);
+    /* Nothing stands before it, but for one that it replaces because that never held a record. */
+    const struct segment *oldest = s->oldest;
+    h.marks[SEGMENT_FIRST] = !oldest || (oldest == s->newest && atomic_load(&oldest->tail) == SEGMENT_HEADER_SIZE);
+    uv_mutex_unlock(&s->lock);
     return h;
 }
 

@@ -13,6 +13,8 @@ LOG_POINT(log_damaged, "spool.damaged", LOG_ERROR,
 LOG_POINT(log_kept, "spool.damaged-kept", LOG_ERROR,
           "a segment is damaged and cannot be set aside now: its sound records are read from it");
 LOG_POINT(log_missing, "spool.missing", LOG_ERROR, "records are missing between two segments");
+LOG_POINT(log_gone, "spool.gone", LOG_ERROR,
+          "files of the spool are gone: messages that were acknowledged may be lost");
 LOG_POINT(log_mark, "spool.mark-failed", LOG_WARNING,
           "what was counted at this start could not be noted in a segment: it will be counted again at the next");
 LOG_POINT(log_degraded, "spool.no-segment", LOG_ERROR,
@@ -123,7 +125,8 @@ static uint64_t expected_last(const struct segment *seg, const struct segment_sc
 static bool may_skip(const struct recovery *r, const struct segment *seg)
 {
     const struct segment *next = seg->newer;
-    if (!sound(seg) || !sound(next) || seg->header.incomplete || !mono_reached(mono_now(), r->verify_until)) {
+    if (!sound(seg) || !sound(next) || seg->header.marks[SEGMENT_INCOMPLETE] ||
+        !mono_reached(mono_now(), r->verify_until)) {
         return false;
     }
     for (unsigned k = 0; k < SINK_COUNT; k++) {
@@ -152,7 +155,7 @@ static void counts_from_headers(const struct recovery *r, const struct segment *
 static void account_missing(struct recovery *r, const struct segment *seg, const struct segment_scan *scan)
 {
     uint64_t last = expected_last(seg, scan);
-    bool exact = sound(seg) && sound(seg->newer) && !seg->header.incomplete;
+    bool exact = sound(seg) && sound(seg->newer) && !seg->header.marks[SEGMENT_INCOMPLETE];
     uint64_t most = 0;
     for (unsigned k = 0; k < SINK_COUNT; k++) {
         uint64_t lost =
@@ -176,6 +179,8 @@ static struct segment_header header_for_salvage(const struct recovery *r, const 
         h.created_ms = r->s->now(r->s->now_ctx).ms;
         h.capture_high_ms = r->capture_high;
         memcpy(h.records_before, r->before, sizeof(h.records_before));
+        h.marks[SEGMENT_FOLLOWED] = seg->newer != NULL;
+        h.marks[SEGMENT_FIRST] = seg->older == NULL;
     }
     return h;
 }
@@ -196,12 +201,12 @@ static void replace_live(struct spool *s, struct segment *old, struct segment *f
     metric_set(&s->stats.bytes, s->bytes);
 }
 
-/* What is missing in this segment or behind it has been counted: the next start does not count it again. */
-static void mark_incomplete(struct recovery *r, struct segment *seg)
+/* What is missing beside this segment or in it has been counted: the next start does not count it again. */
+static void note(struct recovery *r, struct segment *seg, enum segment_mark mark)
 {
-    if (seg && sound(seg) && !seg->header.incomplete) {
-        seg->header.incomplete = true;
-        enum err e = segment_mark_incomplete(r->s->dir_fd, seg->name, &seg->header);
+    if (seg && sound(seg) && !seg->header.marks[mark]) {
+        seg->header.marks[mark] = true;
+        enum err e = segment_mark(r->s->dir_fd, seg->name, mark, true);
         if (e != E_OK) {
             log_emit(&log_mark, "segment=%s error=%s", seg->name, err_name(e));
         }
@@ -228,7 +233,7 @@ static void set_damaged_aside(struct recovery *r, struct segment **seg, struct s
     log_emit(&log_damaged, "segment=%s readable=%u missing=%llu", damaged->name, scan->records,
              (unsigned long long)missing);
     if (!fresh) {
-        mark_incomplete(r, damaged->older);
+        note(r, damaged->older ? damaged->older : damaged->newer, damaged->older ? SEGMENT_INCOMPLETE : SEGMENT_FIRST);
     }
     replace_live(r->s, damaged, fresh);
     segment_destroy(damaged);
@@ -287,10 +292,47 @@ static bool never_used(const struct segment *seg)
 
 static void remove_unused(struct recovery *r, struct segment *seg)
 {
+    log_emit(&log_gone, "segment=%s reason='it is blank'", seg->name);
     spool_unlink_live(r->s, seg);
     spool_delete_file(r->s->dir_fd, seg);
     segment_destroy(seg);
     metric_add(&r->s->stats.torn, 1);
+}
+
+/* What can be told from the newest segment about an end that is not there any more. */
+static void check_end(struct recovery *r, struct segment *seg)
+{
+    if (seg->newer || !sound(seg)) {
+        return;
+    }
+    if (seg->header.marks[SEGMENT_FOLLOWED]) {
+        log_emit(&log_gone, "segment=%s reason='newer segments are gone'", seg->name);
+    }
+    if (seg->size < seg->header.size && !seg->header.marks[SEGMENT_INCOMPLETE]) {
+        log_emit(&log_gone, "segment=%s reason='the file was cut' bytes=%zu of=%llu", seg->name, seg->size,
+                 (unsigned long long)seg->header.size);
+        note(r, seg, SEGMENT_INCOMPLETE);
+    }
+}
+
+/* Counts the segments before the oldest, should they not have been removed by us. */
+static void check_beginning(struct recovery *r)
+{
+    struct segment *seg = r->s->oldest;
+    uint64_t most = 0;
+    if (!seg || !sound(seg) || seg->header.marks[SEGMENT_FIRST] || seg->header.previous_sequence == 0) {
+        return;
+    }
+    for (unsigned k = 0; k < SINK_COUNT; k++) {
+        struct sink_place *p = &r->places[k];
+        uint64_t lost = p->state == PLACE_KNOWN ? sequences_from(1, seg->header.first_sequence, p->position) : 0;
+        p->lost += lost;
+        most = lost > most && (r->s->sinks & SINK_BIT(k)) ? lost : most;
+    }
+    metric_add(&r->s->stats.dropped, most);
+    log_emit(&log_gone, "before_segment=%s reason='older segments are gone' missing=%llu", seg->name,
+             (unsigned long long)most);
+    note(r, seg, SEGMENT_FIRST);
 }
 
 /* Reads one segment, which is mapped. */
@@ -305,21 +347,22 @@ static void examine(struct recovery *r, struct segment *seg)
     for (unsigned k = 0; k < SINK_COUNT; k++) {
         scan.from[k] = r->places[k].position;
     }
-    segment_scan(bytes_make(seg->map, seg->map ? seg->size : 0), seg->header.first_sequence, seg->header.incomplete,
-                 &scan);
+    segment_scan(bytes_make(seg->map, seg->map ? seg->size : 0), seg->header.first_sequence,
+                 seg->header.marks[SEGMENT_INCOMPLETE], &scan);
     uint64_t short_by = sequences_from(scan.last_sequence + 1, expected_last(seg, &scan) + 1, 0);
     bool last = !seg->newer;
     bool damaged = !sound(seg) || scan.damaged || (scan.tail_dirty && !last);
-    if (damaged || !seg->header.incomplete) {
+    if (damaged || !seg->header.marks[SEGMENT_INCOMPLETE]) {
         account_missing(r, seg, &scan);
     }
+    check_end(r, seg);
     if (damaged) {
         set_damaged_aside(r, &seg, &scan);
     } else if (scan.tail_dirty) {
         cut_tail(r, seg, scan.tail);
-    } else if (short_by > 0 && !seg->header.incomplete) {
+    } else if (short_by > 0 && !seg->header.marks[SEGMENT_INCOMPLETE]) {
         log_emit(&log_missing, "after_segment=%s records=%llu", seg->name, (unsigned long long)short_by);
-        mark_incomplete(r, seg);
+        note(r, seg, SEGMENT_INCOMPLETE);
     }
     if (seg) {
         take_counts(r, seg, &scan);
@@ -333,6 +376,7 @@ static enum err examine_all(struct recovery *r, struct spool_error *error)
 {
     struct spool *s = r->s;
     struct segment *next;
+    check_beginning(r);
     for (struct segment *seg = s->oldest; seg; seg = next) {
         next = seg->newer;
         if (may_skip(r, seg)) {
@@ -374,6 +418,11 @@ static enum err resume_newest(struct spool *s)
     }
     seg->synced = 0;
     atomic_store(&seg->sealed, false);
+    if (seg->header.marks[SEGMENT_FOLLOWED]) {
+        /* What followed is gone, and that has been said. */
+        seg->header.marks[SEGMENT_FOLLOWED] = false;
+        seg->map[segment_mark_offset(SEGMENT_FOLLOWED)] = 0;
+    }
     s->active = seg;
     s->note_at = tail + seg->size / 8;
     s->noted_at = mono_now();
@@ -395,6 +444,30 @@ static enum err begin_appending(struct spool *s, struct spool_error *error)
         spool_error_set(error, "%s: cannot make a segment: %s", s->dir, err_name(e));
     }
     return e;
+}
+
+/* The cursors know of records that are in no segment: the newest are gone, or all. Those that other sinks had not passed are lost. */
+static void check_cursors(struct recovery *r)
+{
+    uint64_t reached = 0;
+    for (unsigned k = 0; k < SINK_COUNT; k++) {
+        uint64_t position = r->places[k].state == PLACE_KNOWN ? r->places[k].position : 0;
+        reached = position > reached ? position : reached;
+    }
+    if (reached > r->last_sequence + 1) {
+        uint64_t most = 0;
+        for (unsigned k = 0; k < SINK_COUNT; k++) {
+            struct sink_place *p = &r->places[k];
+            uint64_t lost = p->state == PLACE_KNOWN ? sequences_from(r->last_sequence + 1, reached, p->position) : 0;
+            p->lost += lost;
+            most = lost > most && (r->s->sinks & SINK_BIT(k)) ? lost : most;
+        }
+        metric_add(&r->s->stats.dropped, most);
+        log_emit(&log_gone, "dir=%s reason='a cursor is ahead of it' missing=%llu waited=%llu", r->s->dir,
+                 (unsigned long long)(reached - r->last_sequence - 1), (unsigned long long)most);
+    } else if (reached > 0 && !r->s->oldest) {
+        log_emit(&log_gone, "dir=%s reason='no segment is left'", r->s->dir);
+    }
 }
 
 static enum err load_clean(struct spool *s, struct sink_place *places, struct spool_error *error)
@@ -426,6 +499,7 @@ enum err spool_recover(struct spool *s, struct spool_error *error)
     if (e != E_OK) {
         return e;
     }
+    check_cursors(&r);
     s->last_sequence = r.last_sequence;
     s->next_sequence = r.last_sequence + 1;
     for (unsigned k = 0; k < SINK_COUNT; k++) {

@@ -156,7 +156,7 @@ enum err spool_salvage(int dir_fd, const struct segment *damaged, const struct s
     }
     struct segment_header header = *h;
     header.size = size;
-    header.incomplete = true;
+    header.marks[SEGMENT_INCOMPLETE] = true;
     segment_header_encode(&header, fresh->map);
     copy_records(segment_image(damaged), h, fresh, &records);
     if (segment_broken(fresh)) {

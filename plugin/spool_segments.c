@@ -7,6 +7,8 @@
 #include <unistd.h>
 
 LOG_POINT(log_dropped, "spool.dropped", LOG_WARNING, "the spool is full: the oldest segment was dropped");
+LOG_POINT(log_mark, "spool.removal-not-noted", LOG_WARNING,
+          "the removal of a segment could not be noted: the next start will miss it");
 LOG_POINT(log_delete, "spool.delete-failed", LOG_WARNING, "a segment that is not needed any more cannot be deleted");
 
 /* --- under the lock --- */
@@ -43,12 +45,22 @@ void spool_unlink_live(struct spool *s, struct segment *seg)
     metric_set(&s->stats.bytes, s->bytes);
 }
 
+/* Has the removal of a segment noted in a neighbour that stays, so that it is not missed at the next start. Under the lock. */
+static void choose_witness(struct segment *seg)
+{
+    struct segment *witness = seg->older ? seg->older : seg->newer;
+    seg->witnessed = seg->older ? SEGMENT_INCOMPLETE : SEGMENT_FIRST;
+    witness->header.marks[seg->witnessed] = true;
+    memcpy(seg->witness, witness->name, sizeof(seg->witness));
+}
+
 struct segment *spool_drop_oldest(struct spool *s)
 {
     struct segment *seg = s->oldest;
     if (!seg || seg == s->newest) {
         return NULL;
     }
+    choose_witness(seg);
     spool_unlink_live(s, seg);
     seg->next = s->dropped;
     s->dropped = seg;
@@ -62,12 +74,11 @@ void spool_delete_file(int dir_fd, struct segment *seg)
         return;
     }
     enum err e = E_OK;
-    if (seg->before_name[0] != '\0') {
-        /* A segment before it stays: at the next start this one is not to be missed. */
-        e = segment_mark_incomplete(dir_fd, seg->before_name, &seg->before_header);
+    if (seg->witness[0] != '\0') {
+        e = segment_mark(dir_fd, seg->witness, seg->witnessed, true);
     }
     if (e != E_OK && e != E_NOT_FOUND) {
-        log_emit(&log_delete, "segment=%s error=%s", seg->before_name, err_name(e));
+        log_emit(&log_mark, "segment=%s error=%s", seg->witness, err_name(e));
     }
     e = E_OK;
     if (atomic_load(&seg->damaged)) {
@@ -177,11 +188,7 @@ static bool remove_if_passed(struct spool *s, struct segment *seg)
     /* Never the newest: it says where the sequence stands. Nor one that the appender has just dropped. */
     bool removable = seg->live && next;
     if (removable) {
-        if (seg->older) {
-            memcpy(seg->before_name, seg->older->name, sizeof(seg->before_name));
-            seg->before_header = seg->older->header;
-            seg->older->header.incomplete = true;
-        }
+        choose_witness(seg);
         spool_unlink_live(s, seg);
     }
     uv_mutex_unlock(&s->lock);

@@ -54,7 +54,7 @@ static void read_segment(struct bytes image)
     (void)!segment_header_decode(image, &h);
     struct segment_scan seen = {.last_sequence = h.first_sequence - 1};
     struct segment_scan scan = {.from = {1, h.first_sequence + 1, UINT64_MAX}};
-    segment_scan(image, h.first_sequence, h.incomplete, &scan);
+    segment_scan(image, h.first_sequence, h.marks[SEGMENT_INCOMPLETE], &scan);
     walk_all(image, h.first_sequence, &seen);
     check(scan.records == seen.records && scan.last_sequence == seen.last_sequence);
     for (unsigned k = 0; k < SINK_COUNT; k++) {
@@ -72,7 +72,13 @@ static void repair(uint8_t *data, size_t size)
     if (size < SEGMENT_HEADER_SIZE) {
         return;
     }
-    put_le32(data + SEGMENT_HEADER_SIZE - 4, crc32c(0, bytes_make(data, SEGMENT_HEADER_SIZE - 4)));
+    static const uint8_t unmarked[4];
+    uint8_t *marks = data + SEGMENT_HEADER_SIZE - 8;
+    for (unsigned i = 0; i < sizeof(unmarked); i++) {
+        marks[i] = i < SEGMENT_MARKS && marks[i] % 2 ? SEGMENT_MARKED : 0;
+    }
+    uint32_t crc = crc32c(crc32c(0, bytes_make(data, SEGMENT_HEADER_SIZE - 8)), bytes_make(unmarked, sizeof(unmarked)));
+    put_le32(data + SEGMENT_HEADER_SIZE - 4, crc);
     struct segment_header h = {.first_sequence = 1};
     (void)!segment_header_decode(bytes_make(data, size), &h);
     uint64_t sequence = h.first_sequence;

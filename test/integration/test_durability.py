@@ -86,7 +86,7 @@ def test_kill_loop(broker, far_side, client_id, load, sink, kills):
         time.sleep(rng.uniform(0, 2 * pause))
         b.kill9()
         b.start()
-        assert not b.process.lines(r"spool\.(damaged|missing|cursor-damaged)"), f"after kill {i}"
+        assert not b.process.lines(r"spool\.(damaged|missing|gone|cursor-damaged)"), f"after kill {i}"
     stream.process.signal(15)
     stream.result()
     acked = stream.acked()

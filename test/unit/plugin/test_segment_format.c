@@ -53,7 +53,7 @@ static void header_round_trip(void **state)
                                 .created_ms = -1,
                                 .capture_high_ms = INT64_MIN,
                                 .records_before = {1, 2, 3, 4, 5, 6, 7, UINT64_MAX},
-                                .incomplete = true};
+                                .marks = {true, false, true}};
     struct segment_header out;
     uint8_t bytes[SEGMENT_HEADER_SIZE];
     segment_header_encode(&in, bytes);
@@ -61,7 +61,7 @@ static void header_round_trip(void **state)
     assert_memory_equal(&in.records_before, &out.records_before, sizeof(in.records_before));
     assert_true(in.size == out.size && in.first_sequence == out.first_sequence);
     assert_true(in.previous_sequence == out.previous_sequence && in.created_ms == out.created_ms);
-    assert_true(in.capture_high_ms == out.capture_high_ms && out.incomplete);
+    assert_true(in.capture_high_ms == out.capture_high_ms && out.marks[0] && !out.marks[1] && out.marks[2]);
     for (size_t n = 0; n < sizeof(bytes); n++) {
         assert_int_equal(segment_header_decode(bytes_make(bytes, n), &out), E_CORRUPT);
         bytes[n] ^= 1;

@@ -29,11 +29,21 @@ struct image {
     size_t cursor_size;
 };
 
-static void ignore_line(void *ctx, enum log_level level, const char *line)
+/* Lines "spool.gone" since it was set to 0. */
+static unsigned told_gone;
+
+static void on_line(void *ctx, enum log_level level, const char *line)
 {
     (void)ctx;
     (void)level;
-    (void)line;
+    told_gone += strncmp(line, "spool.gone:", 11) == 0;
+}
+
+/* No line is suppressed. */
+static struct mono log_clock(void)
+{
+    static struct mono now;
+    return now = mono_add_ms(now, 2 * LOG_WINDOW_MS);
 }
 
 static int set_up(void **state)
@@ -268,8 +278,59 @@ static void nothing_left_but_the_cursor(void **state)
     for (unsigned i = 0; i < SEGMENTS; i++) {
         unlink(im->segment[i]);
     }
+    told_gone = 0;
     struct outcome o = survive(im);
     assert_int_equal(o.read, 0);
+    assert_int_equal(told_gone, 1);
+}
+
+/* What is gone from the ends of the spool is told once, and never what the spool has removed itself. */
+static void segments_gone_from_the_ends(void **state)
+{
+    struct image *im = *state;
+    struct fixture *f = &im->f;
+    restore(im);
+    told_gone = 0;
+    assert_int_equal(survive(im).read, RECORDS);
+    assert_int_equal(told_gone, 0);
+
+    restore(im);
+    unlink(im->segment[2]);
+    assert_int_equal(survive(im).read, RECORDS - IN_LAST);
+    assert_int_equal(told_gone, 1);
+
+    restore(im);
+    unlink(im->segment[0]);
+    struct outcome o = survive(im);
+    assert_int_equal(o.read, RECORDS - 3);
+    assert_int_equal(o.dropped, 3);
+    assert_int_equal(told_gone, 2);
+
+    restore(im);
+    fixture_open(f);
+    assert_int_equal(fixture_drain(f, SINK_SQLITE, 6, NULL), 6);
+    fixture_close(f);
+    assert_int_equal(fixture_count_files(f, ".seg"), 1);
+    fixture_open(f);
+    fixture_crash(f);
+    fixture_open(f);
+    assert_int_equal(told_gone, 2);
+}
+
+/* The newest segment without its contents, or without the end of them. */
+static void newest_segment_emptied(void **state)
+{
+    struct image *im = *state;
+    restore(im);
+    told_gone = 0;
+    fixture_write(im->segment[2], "", 0);
+    assert_int_equal(survive(im).read, RECORDS - IN_LAST);
+    assert_int_equal(told_gone, 1);
+
+    restore(im);
+    assert_int_equal(truncate(im->segment[2], SEGMENT_HEADER_SIZE), 0);
+    assert_int_equal(survive(im).read, RECORDS - IN_LAST);
+    assert_int_equal(told_gone, 2);
 }
 
 static void whole_segment_of_rubbish(void **state)
@@ -418,7 +479,7 @@ static void other_version(void **state)
         fixture_close(&im->f); /* the lock file is there */
         uint8_t *data = fixture_read(im->segment[i], &size);
         put_le32(data + 8, 2);
-        put_le32(data + 124, crc32c(0, bytes_make(data, 124)));
+        put_le32(data + 124, crc32c(crc32c(0, bytes_make(data, 120)), bytes_make((uint8_t[4]){0}, 4)));
         fixture_write(im->segment[i], data, size);
         expect_version_error(im, im->segment[i]);
         free(data);
@@ -573,6 +634,8 @@ int main(void)
         TEST(rubbish_behind_the_end),
         TEST(missing_segment),
         TEST(nothing_left_but_the_cursor),
+        TEST(segments_gone_from_the_ends),
+        TEST(newest_segment_emptied),
         TEST(whole_segment_of_rubbish),
         TEST(interrupted_salvage),
         TEST(damaged_cursor),
@@ -586,7 +649,8 @@ int main(void)
         TEST(file_deleted_while_open),
         TEST(file_cut_while_open),
     };
-    log_init(ignore_line, NULL, LOG_ERROR);
+    log_init(on_line, NULL, LOG_ERROR);
+    log_set_clock(log_clock);
     if (access("/dev/shm", W_OK) == 0) {
         setenv("TMPDIR", "/dev/shm", 0); /* thousands of spools: not one fsync each */
     }

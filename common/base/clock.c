@@ -94,13 +94,17 @@ static uint8_t take_any(struct bytes *rest, const char *set)
     return c;
 }
 
-static bool take_date(struct bytes *rest, int64_t *day)
+/* Year, month and day; *basic: without '-' between them. */
+static bool take_date(struct bytes *rest, int64_t *day, bool *basic)
 {
     int year;
     int month;
     int day_of_month;
-    if (!take_number(rest, 4, &year) || !take_any(rest, "-") || !take_number(rest, 2, &month) || !take_any(rest, "-") ||
-        !take_number(rest, 2, &day_of_month)) {
+    if (!take_number(rest, 4, &year)) {
+        return false;
+    }
+    *basic = !take_any(rest, "-");
+    if (!take_number(rest, 2, &month) || (!*basic && !take_any(rest, "-")) || !take_number(rest, 2, &day_of_month)) {
         return false;
     }
     if (month < 1 || month > 12 || day_of_month < 1 || day_of_month > days_in_month(year, month)) {
@@ -110,36 +114,45 @@ static bool take_date(struct bytes *rest, int64_t *day)
     return true;
 }
 
-/* "05:54:46" and a fraction. Second 60 (RFC 3339: a leap second) is the first moment of the next minute. */
-static bool take_time(struct bytes *rest, int64_t *ms)
+/* ".123" to milliseconds, any number of digits; 0 without. */
+static bool take_fraction(struct bytes *rest, int *ms)
 {
-    int hour;
-    int minute;
-    int second;
-    if (!take_number(rest, 2, &hour) || !take_any(rest, ":") || !take_number(rest, 2, &minute) ||
-        !take_any(rest, ":") || !take_number(rest, 2, &second)) {
+    *ms = 0;
+    if (!take_any(rest, ".,")) {
+        return true;
+    }
+    int digit;
+    if (!take_number(rest, 1, &digit)) {
         return false;
     }
-    if (hour > 23 || minute > 59 || second > 60) {
-        return false;
-    }
-    int fraction = 0;
-    if (take_any(rest, ".,")) {
-        int digit;
-        if (!take_number(rest, 1, &digit)) {
-            return false;
-        }
-        int unit = 100;
-        do {
-            fraction += digit * unit;
-            unit /= 10;
-        } while (take_number(rest, 1, &digit));
-    }
-    *ms = ((hour * 60 + minute) * 60 + second) * INT64_C(1000) + fraction;
+    int unit = 100;
+    do {
+        *ms += digit * unit;
+        unit /= 10;
+    } while (take_number(rest, 1, &digit));
     return true;
 }
 
-/* "Z", "+01:00", "+0100" or nothing. */
+/* "05:54:46" and a fraction, or "05:54". Second 60 (RFC 3339: a leap second) is the first moment of the next minute, 24:00
+ * that of the next day. */
+static bool take_time(struct bytes *rest, bool basic, int64_t *ms)
+{
+    int hour;
+    int minute;
+    int second = 0;
+    int fraction = 0;
+    if (!take_number(rest, 2, &hour) || (!basic && !take_any(rest, ":")) || !take_number(rest, 2, &minute)) {
+        return false;
+    }
+    bool seconds = basic ? rest->len > 0 && rest->data[0] >= '0' && rest->data[0] <= '9' : take_any(rest, ":") != 0;
+    if (seconds && (!take_number(rest, 2, &second) || !take_fraction(rest, &fraction))) {
+        return false;
+    }
+    *ms = ((hour * 60 + minute) * 60 + second) * INT64_C(1000) + fraction;
+    return minute <= 59 && second <= 60 && (hour <= 23 || (hour == 24 && *ms == MS_PER_DAY));
+}
+
+/* "Z", "+01:00", "+0100", "+01" or nothing. */
 static bool take_offset(struct bytes *rest, int64_t *ms)
 {
     *ms = 0;
@@ -148,25 +161,31 @@ static bool take_offset(struct bytes *rest, int64_t *ms)
     }
     uint8_t sign = take_any(rest, "+-");
     int hour;
-    int minute;
+    int minute = 0;
     if (!sign || !take_number(rest, 2, &hour)) {
         return false;
     }
-    take_any(rest, ":");
-    if (!take_number(rest, 2, &minute) || hour > 23 || minute > 59) {
-        return false;
+    if (rest->len > 0) {
+        take_any(rest, ":");
+        if (!take_number(rest, 2, &minute)) {
+            return false;
+        }
     }
     *ms = (hour * 60 + minute) * INT64_C(60000) * (sign == '-' ? -1 : 1);
-    return true;
+    return hour <= 23 && minute <= 59;
 }
 
 enum err wall_parse_iso8601(struct bytes text, struct wall *out)
 {
     int64_t day;
-    int64_t time_ms;
-    int64_t offset_ms;
-    if (!take_date(&text, &day) || !take_any(&text, "Tt ") || !take_time(&text, &time_ms) ||
-        !take_offset(&text, &offset_ms) || text.len > 0) {
+    int64_t time_ms = 0;
+    int64_t offset_ms = 0;
+    bool basic;
+    if (!take_date(&text, &day, &basic)) {
+        return E_MALFORMED;
+    }
+    if (text.len > 0 && (!take_any(&text, "Tt ") || !take_time(&text, basic, &time_ms) ||
+                         !take_offset(&text, &offset_ms) || text.len > 0)) {
         return E_MALFORMED;
     }
     out->ms = day * MS_PER_DAY + time_ms - offset_ms;

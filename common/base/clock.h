@@ -45,8 +45,9 @@ static inline struct mono mono_min(struct mono a, struct mono b)
     return a.ns < b.ns ? a : b;
 }
 
-/* ISO 8601 / RFC 3339 date and time ("2023-02-06T05:54:46Z", fraction of any length, offset "+01:00" or "Z";
- * no offset means UTC; 'T' or a space) -> wall time. E_MALFORMED otherwise. */
+/* ISO 8601 / RFC 3339 calendar date and time -> wall time: "2023-02-06T05:54:46Z" with a fraction of any length, 'T' or a
+ * space, offset "+01:00", "+0100", "+01" or "Z" (none: UTC); without seconds, without a time (midnight), and in the basic form
+ * "20230206T055446Z". E_MALFORMED otherwise, week and ordinal dates too. */
 MUST_CHECK enum err wall_parse_iso8601(struct bytes text, struct wall *out);
 
 /* "2023-02-06T05:54:46.123Z" and its NUL into out. Years 0000-9999; others are clamped. */

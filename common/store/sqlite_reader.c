@@ -68,7 +68,7 @@ static bool is_at_rest(const char *path)
 static enum err open_file(struct sqlite_reader *r, uint32_t busy_ms, bool at_rest, struct sqlite_error *error)
 {
     struct buffer uri;
-    bool empty = false;
+    enum sqlite_schema_state state = SQLITE_SCHEMA_READY;
     buffer_init(&uri, 16384);
     enum err e = append_uri(&uri, r->path, at_rest ? "?mode=ro&immutable=1" : "?mode=ro");
     if (e != E_OK) {
@@ -84,8 +84,8 @@ static enum err open_file(struct sqlite_reader *r, uint32_t busy_ms, bool at_res
     }
     sqlite3_busy_timeout(r->db, (int)(busy_ms < INT32_MAX ? busy_ms : INT32_MAX));
     sqlite3_db_config(r->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
-    e = sqlite_schema_check(r->db, r->path, &empty, error);
-    if (e == E_OK && empty) {
+    e = sqlite_schema_check(r->db, r->path, &state, error);
+    if (e == E_OK && state == SQLITE_SCHEMA_EMPTY) {
         snprintf(error->text, sizeof(error->text), "%.200s: nothing has been stored yet", r->path);
         e = E_VERSION;
     }

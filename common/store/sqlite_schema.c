@@ -134,24 +134,9 @@ enum err sqlite_schema_number(sqlite3 *db, const char *sql, const char *path, in
     return e;
 }
 
-enum err sqlite_schema_check(sqlite3 *db, const char *path, bool *empty, struct sqlite_error *error)
+static enum err refuse(const char *path, int64_t version, bool newer, struct sqlite_error *error)
 {
-    int64_t version;
-    int64_t ours;
-    enum err e = sqlite_schema_number(db, "PRAGMA user_version", path, &version, error);
-    if (e == E_OK) {
-        e = sqlite_schema_number(
-            db, "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name IN ('measurement', 'sensor')", path,
-            &ours, error);
-    }
-    if (e != E_OK) {
-        return e;
-    }
-    *empty = version == 0 && ours == 0;
-    if (*empty || (version == SQLITE_SCHEMA_VERSION && ours == 2)) {
-        return E_OK;
-    }
-    if (ours == 2 && version > SQLITE_SCHEMA_VERSION) {
+    if (newer) {
         snprintf(error->text, sizeof(error->text), "%.200s: made by a newer version (schema %lld, known is %d)", path,
                  (long long)version, SQLITE_SCHEMA_VERSION);
     } else {
@@ -159,6 +144,40 @@ enum err sqlite_schema_check(sqlite3 *db, const char *path, bool *empty, struct 
                  path, (long long)version);
     }
     return E_VERSION;
+}
+
+enum err sqlite_schema_check(sqlite3 *db, const char *path, enum sqlite_schema_state *state, struct sqlite_error *error)
+{
+    static const char named_as_ours[] =
+        "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name IN ('measurement', 'sensor')";
+    static const char columns_of_ours[] =
+        "SELECT (SELECT count(*) FROM pragma_table_info('measurement') WHERE (name = 'sensor' AND pk = 1)"
+        " OR (name = 'timestamp' AND pk = 2) OR (name IN ('topic', 'message') AND pk = 0))"
+        " + (SELECT count(*) FROM pragma_table_info('sensor') WHERE (name = 'sensor' AND pk = 1)"
+        " OR (name IN ('first', 'last', 'count') AND pk = 0))";
+    int64_t version;
+    int64_t ours;
+    int64_t columns = 0;
+    enum err e = sqlite_schema_number(db, "PRAGMA user_version", path, &version, error);
+    if (e == E_OK) {
+        e = sqlite_schema_number(db, named_as_ours, path, &ours, error);
+    }
+    if (e == E_OK && version == 0 && ours == 2) {
+        e = sqlite_schema_number(db, columns_of_ours, path, &columns, error);
+    }
+    if (e != E_OK) {
+        return e;
+    }
+    if (version == 0 && ours == 0) {
+        *state = SQLITE_SCHEMA_EMPTY;
+    } else if (version == 0 && columns == 8) {
+        *state = SQLITE_SCHEMA_UNMARKED;
+    } else if (version == SQLITE_SCHEMA_VERSION && ours == 2) {
+        *state = SQLITE_SCHEMA_READY;
+    } else {
+        return refuse(path, version, ours == 2 && version > SQLITE_SCHEMA_VERSION, error);
+    }
+    return E_OK;
 }
 
 enum err sqlite_schema_create(sqlite3 *db, const char *path, struct sqlite_error *error)

@@ -26,11 +26,18 @@ MUST_CHECK enum err sqlite_schema_prepare(sqlite3 *db, const char *sql, const ch
 MUST_CHECK enum err sqlite_schema_number(sqlite3 *db, const char *sql, const char *path, int64_t *out,
                                          struct sqlite_error *error);
 
-/* Whether the file is ours: *empty when it has no tables of ours yet. E_VERSION: another version, or tables of these names
- * that somebody else made. E_MALFORMED: not an SQLite file. */
-MUST_CHECK enum err sqlite_schema_check(sqlite3 *db, const char *path, bool *empty, struct sqlite_error *error);
+enum sqlite_schema_state {
+    SQLITE_SCHEMA_EMPTY,    /* no tables of ours yet */
+    SQLITE_SCHEMA_UNMARKED, /* our tables without our version: restored from a dump, or made by hand */
+    SQLITE_SCHEMA_READY,
+};
 
-/* Creates the tables. */
+/* Whether the file is ours. E_VERSION: another version, or tables of these names that are others. E_MALFORMED: not an
+ * SQLite file. */
+MUST_CHECK enum err sqlite_schema_check(sqlite3 *db, const char *path, enum sqlite_schema_state *state,
+                                        struct sqlite_error *error);
+
+/* Creates the tables that are missing, and marks the file as ours. */
 MUST_CHECK enum err sqlite_schema_create(sqlite3 *db, const char *path, struct sqlite_error *error);
 
 #endif

@@ -127,13 +127,13 @@ static enum err set_up(struct sqlite_store *s, struct sqlite_error *error)
                                   "PRAGMA cache_size = -8192;"
                                   "PRAGMA trusted_schema = OFF;";
     int keep = 1;
-    bool empty = false;
+    enum sqlite_schema_state state = SQLITE_SCHEMA_READY;
     sqlite3_extended_result_codes(s->db, 1);
     sqlite3_busy_handler(s->db, on_busy, s);
     sqlite3_file_control(s->db, "main", SQLITE_FCNTL_PERSIST_WAL, &keep);
     enum err e = check_writable(s, error);
     if (e == E_OK) {
-        e = sqlite_schema_check(s->db, s->path, &empty, error);
+        e = sqlite_schema_check(s->db, s->path, &state, error);
     }
     if (e == E_OK) {
         e = use_wal(s, error);
@@ -141,7 +141,7 @@ static enum err set_up(struct sqlite_store *s, struct sqlite_error *error)
     if (e == E_OK) {
         e = sqlite_schema_exec(s->db, pragmas, s->path, error);
     }
-    if (e == E_OK && empty) {
+    if (e == E_OK && state != SQLITE_SCHEMA_READY) {
         e = sqlite_schema_create(s->db, s->path, error);
     }
     for (int i = 0; e == E_OK && i < SQL_COUNT_; i++) {

@@ -200,6 +200,19 @@ static void execute(const struct world *w, const char *sql)
     sqlite3_close(db);
 }
 
+static int user_version(const struct world *w)
+{
+    sqlite3 *db = NULL;
+    sqlite3_stmt *statement = NULL;
+    assert_int_equal(sqlite3_open(w->path, &db), SQLITE_OK);
+    assert_int_equal(sqlite3_prepare_v2(db, "PRAGMA user_version", -1, &statement, NULL), SQLITE_OK);
+    assert_int_equal(sqlite3_step(statement), SQLITE_ROW);
+    int version = sqlite3_column_int(statement, 0);
+    sqlite3_finalize(statement);
+    sqlite3_close(db);
+    return version;
+}
+
 static void expect_open(struct world *w, enum err expected, const char *part)
 {
     enum err e = world_open(w);
@@ -240,6 +253,18 @@ static void test_open_errors(void **state)
     expect_open(w, E_VERSION, "newer version (schema 2, known is 1)");
     execute(w, "PRAGMA user_version = 1; ALTER TABLE measurement DROP COLUMN topic");
     expect_open(w, E_VERSION, "tables do not fit");
+    /* The tables as documented, but without our mark: a dump that was restored. */
+    assert_int_equal(unlink(w->path), 0);
+    execute(w, "CREATE TABLE measurement(sensor TEXT, timestamp INTEGER, topic TEXT, message TEXT,"
+               " PRIMARY KEY(sensor, timestamp)) WITHOUT ROWID;"
+               "CREATE TABLE sensor(sensor TEXT PRIMARY KEY, first INTEGER, last INTEGER, count INTEGER)");
+    assert_int_equal(world_open(w), E_OK);
+    world_close(w);
+    assert_int_equal(user_version(w), 1);
+    assert_int_equal(unlink(w->path), 0);
+    execute(w, "CREATE TABLE measurement(sensor TEXT, timestamp INTEGER, topic TEXT, message TEXT);"
+               "CREATE TABLE sensor(sensor TEXT PRIMARY KEY, first INTEGER, last INTEGER, count INTEGER)");
+    expect_open(w, E_VERSION, "another program");
     /* An empty file is a new one. */
     assert_int_equal(unlink(w->path), 0);
     write_text(w->path, "", 0);

@@ -2,6 +2,7 @@
 
 #include "aws/options.h"
 #include "base/json.h"
+#include "store/measurement.h"
 
 #include <stdlib.h>
 
@@ -72,6 +73,10 @@ static enum err set_metric(void *config, struct bytes value, struct option_error
     enum err e = m.name ? E_OK : E_NOMEM;
     while (e == E_OK && option_next_word(&value, &word)) {
         e = set_part(&m, word, error);
+    }
+    if (e == E_OK && m.min && m.max && strtod(m.min, NULL) > strtod(m.max, NULL)) {
+        option_error_set(error, "min= is above max=");
+        e = E_INVALID;
     }
     if (e != E_OK) {
         finish_metric(&m);
@@ -259,6 +264,8 @@ enum err dashboard_config_check(const void *config, struct option_error *error)
         option_error_set(error, "option source: sqlite needs sqlite_file");
     } else if (c->source == CONFIG_DYNAMODB && !c->dynamodb_table) {
         option_error_set(error, "option source: dynamodb needs dynamodb_table");
+    } else if (c->dynamodb_table && !measurement_table_valid(bytes_str(c->dynamodb_table))) {
+        option_error_set(error, "option dynamodb_table: is not the name or ARN of a DynamoDB table");
     } else if (!c->iot_certfile != !c->iot_keyfile) {
         option_error_set(error, "options iot_certfile and iot_keyfile go together");
     } else if (!c->aws_role_alias != !c->aws_credentials_endpoint) {

@@ -10,7 +10,7 @@
 enum { GAP_FACTOR = 3, OTHER = DOWNSAMPLE_STATES_MAX };
 
 struct bucket {
-    int64_t offset_sum; /* of its measurements' times from its start */
+    int64_t offset_sum; /* of its measurements' times from its start, or from that of the range */
     uint32_t count;
 };
 
@@ -52,16 +52,32 @@ struct downsample {
     enum err failed;
 };
 
+/* Buckets of that width that a range touches. */
+static int64_t buckets_of(const struct downsample_options *o, int64_t width)
+{
+    return o->to_ms / width - o->from_ms / width + 1;
+}
+
+/* Never more buckets than points: where the grid would cut the range once more, they are a bit wider. */
+static int64_t choose_width(const struct downsample_options *o)
+{
+    int64_t span = o->to_ms - o->from_ms + 1;
+    int64_t width = (span + o->points - 1) / o->points;
+    if (buckets_of(o, width) <= o->points) {
+        return width;
+    }
+    return o->points > 1 ? (span + o->points - 2) / (o->points - 1) : o->to_ms + 1;
+}
+
 enum err downsample_create(const struct downsample_options *o, struct downsample **out)
 {
     struct downsample *d = calloc(1, sizeof(*d));
     if (!d) {
         return E_NOMEM;
     }
-    int64_t span = o->to_ms - o->from_ms + 1;
-    d->width = (span + o->points - 1) / o->points;
+    d->width = choose_width(o);
     d->first = o->from_ms / d->width;
-    d->count = (size_t)(o->to_ms / d->width - d->first) + 1;
+    d->count = (size_t)buckets_of(o, d->width);
     d->from_ms = o->from_ms;
     d->to_ms = o->to_ms;
     d->metric = o->metric;
@@ -94,6 +110,13 @@ void downsample_destroy(struct downsample *d)
 int64_t downsample_bucket_start(const struct downsample *d, int64_t time_ms)
 {
     return time_ms / d->width * d->width;
+}
+
+/* The same, but never before the range: sums of offsets stay small. */
+static int64_t offset_base(const struct downsample *d, int64_t bucket)
+{
+    int64_t start = bucket * d->width;
+    return start > d->from_ms ? start : d->from_ms;
 }
 
 /* --- adding --- */
@@ -212,7 +235,7 @@ enum err downsample_add(struct downsample *d, int64_t time_ms, struct bytes mess
     enum err e = flatten_message(&d->flatten, message, on_value, d);
     if (e == E_OK || e == E_MALFORMED) {
         struct bucket *b = &d->buckets[d->at];
-        b->offset_sum += time_ms - downsample_bucket_start(d, time_ms);
+        b->offset_sum += time_ms - offset_base(d, time_ms / d->width);
         b->count++;
         e = E_OK;
     }
@@ -259,8 +282,7 @@ static size_t collect_rows(const struct downsample *d, struct row *rows)
     for (size_t i = 0; i < d->count; i++) {
         const struct bucket *b = &d->buckets[i];
         if (b->count > 0) {
-            int64_t start = (d->first + (int64_t)i) * d->width;
-            rows[count++] = (struct row){start + b->offset_sum / b->count, i};
+            rows[count++] = (struct row){offset_base(d, d->first + (int64_t)i) + b->offset_sum / b->count, i};
         }
     }
     int64_t limit = gap_limit(d, rows, count);

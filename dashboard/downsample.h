@@ -1,8 +1,9 @@
 /* Measurements of a time range brought down to a given number of points: for each metric minimum, maximum and average of each
  * bucket, in one pass and in memory that depends on points and metrics only. No I/O. One thread at a time.
  *
- * Buckets are equally wide and lie on a grid that starts at 1970: a range of the same length and number of points has the same grid
- * wherever it begins, so that a live view can ask for its newest buckets alone. A bucket's time is the mean of its measurements'
+ * Buckets are equally wide and lie on a grid that starts at 1970, so that a live view, whose range moves on, can ask for its newest
+ * buckets alone. There are never more than points: a range that the grid would cut into one more has slightly wider ones, so
+ * the view has to compare meta.width. A bucket's time is the mean of its measurements'
  * times: that of the measurement where there is one. Empty buckets do not appear; where a sensor was silent for
  * more than three times its usual interval a row of nulls stands between, so that a chart shows a gap. (A single metric that is
  * missing while others of its sensor come has nulls in rows of theirs.)

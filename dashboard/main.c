@@ -123,7 +123,7 @@ static bool configure(int argc, char **argv, bool is_request, struct dashboard_c
 {
     const char *path = getenv("DASHBOARD_CONF");
     char option[] = "-c";
-    char file[4096];
+    static char file[4096]; /* named in errors later on */
     char *own[] = {argv[0], option, file, NULL};
     bool run = false;
     snprintf(file, sizeof(file), "%s", path && path[0] ? path : DEFAULT_CONF);
@@ -136,8 +136,9 @@ static int serve(const struct dashboard_config *config, bool is_cgi)
 {
     struct api api = {.config = config};
     struct option_error error = {""};
-    if (source_open(config, &api.source, &error) != E_OK) {
-        fprintf(stderr, "%s: %s\n", program.name, error.text);
+    enum err e = source_open(config, &api.source, &error);
+    if (e != E_OK) {
+        program_complain(&program, &config->program, e, &error);
         return is_cgi ? answer_once(NULL) : EXIT_FAILURE;
     }
     if (is_cgi) {

@@ -130,18 +130,41 @@ static void on_house(uv_timer_t *timer)
 
 /* --- the files */
 
+static enum err read_predefined(const struct mqttsn_config *c, struct predefined **out, struct option_error *error)
+{
+    enum err e = c->predefined_topics ? predefined_read_file(c->predefined_topics, out, error) : E_OK;
+    if (e != E_OK) {
+        option_error_name(error, "predefined_topics", e);
+    }
+    return e;
+}
+
+static enum err read_clients(const struct mqttsn_config *c, struct credentials **out, struct option_error *error)
+{
+    enum err e = c->clients_file ? credentials_read_file(c->clients_file, out, error) : E_OK;
+    if (e != E_OK) {
+        option_error_name(error, "clients_file", e);
+    }
+    return e;
+}
+
+static enum err read_psk(const struct mqttsn_config *c, struct psk_table **out, struct option_error *error)
+{
+    enum err e = c->dtls_psk_file ? psk_read_file(c->dtls_psk_file, out, error) : E_OK;
+    if (e != E_OK) {
+        option_error_name(error, "dtls_psk_file", e);
+    }
+    return e;
+}
+
 static enum err read_files(const struct mqttsn_config *c, struct predefined **predefined,
                            struct credentials **credentials, struct psk_table **psk, struct tls_context **tls,
                            struct option_error *error)
 {
-    enum err e = c->predefined_topics ? predefined_read_file(c->predefined_topics, predefined, error) : E_OK;
-    if (e == E_OK && c->clients_file) {
-        e = credentials_read_file(c->clients_file, credentials, error);
-    }
-    if (e == E_OK && c->dtls_psk_file) {
-        e = psk_read_file(c->dtls_psk_file, psk, error);
-    }
-    return e == E_OK ? uplink_config_tls(&c->uplink, tls, error) : e;
+    enum err e = read_predefined(c, predefined, error);
+    e = e ? e : read_clients(c, credentials, error);
+    e = e ? e : read_psk(c, psk, error);
+    return e ? e : uplink_config_tls(&c->uplink, tls, error);
 }
 
 static void kept(const struct option_error *error)
@@ -157,19 +180,19 @@ void gateway_reload(struct gateway *g)
     struct credentials *credentials = NULL;
     struct psk_table *psk = NULL;
     struct tls_context *tls = NULL;
-    if (c->predefined_topics && predefined_read_file(c->predefined_topics, &predefined, &error) != E_OK) {
+    if (read_predefined(c, &predefined, &error) != E_OK) {
         kept(&error);
     } else if (c->predefined_topics) {
         predefined_destroy(g->predefined);
         g->env.predefined = g->predefined = predefined;
     }
-    if (c->clients_file && credentials_read_file(c->clients_file, &credentials, &error) != E_OK) {
+    if (read_clients(c, &credentials, &error) != E_OK) {
         kept(&error);
     } else if (c->clients_file) {
         credentials_destroy(g->credentials);
         g->credentials = credentials;
     }
-    if (c->dtls_psk_file && psk_read_file(c->dtls_psk_file, &psk, &error) != E_OK) {
+    if (read_psk(c, &psk, &error) != E_OK) {
         kept(&error);
     } else if (c->dtls_psk_file) {
         psk_destroy(g->psk);
@@ -201,6 +224,7 @@ static enum err open_endpoint(struct gateway *g, const struct udp_options *o, bo
     *e = (struct endpoint){.gateway = g, .group_only = o->shared};
     enum err err = udp_open(g->loop, o, &gateway_udp_events, e, &e->udp, error);
     if (err != E_OK) {
+        option_error_name(error, dtls ? "dtls_listener" : o->shared ? "advertise_address" : "listener", err);
         return err;
     }
     g->endpoint_count++;

@@ -109,22 +109,22 @@ static struct dtls_options options_of(const struct mqttsn_config *c)
 
 enum err gateway_dtls_open(struct endpoint *e, struct option_error *error)
 {
-    struct tls_error why = {""};
+    struct tls_error why = {.text = ""};
     struct dtls_options o = options_of(e->gateway->config);
     enum err err = dtls_server_create(&o, e->gateway->psk ? &with_psk : &without_psk, e, &e->dtls, &why);
     if (err != E_OK) {
-        option_error_set(error, "options dtls_certfile, dtls_keyfile, dtls_cafile, dtls_psk_file: %s", why.text);
+        option_error_set(error, "option dtls_%s: %s", tls_error_option(&why), why.text);
     }
     return err;
 }
 
 enum err gateway_dtls_reload(struct endpoint *e, struct option_error *error)
 {
-    struct tls_error why = {""};
+    struct tls_error why = {.text = ""};
     struct dtls_options o = options_of(e->gateway->config);
     enum err err = dtls_server_reload(e->dtls, &o, &why);
     if (err != E_OK) {
-        option_error_set(error, "options dtls_certfile, dtls_keyfile, dtls_cafile: %s", why.text);
+        option_error_set(error, "option dtls_%s: %s", tls_error_option(&why), why.text);
     }
     return err;
 }

@@ -56,11 +56,12 @@ enum err lines_read_file(const char *path, lines_take_fn *take, void *ctx, struc
     buffer_init(&text, LINES_FILE_MAX);
     FILE *f = fopen(path, "re");
     enum err e = f ? read_all(f, &text) : err_from_errno(errno);
+    int errnum = f && !ferror(f) ? 0 : errno;
     if (f) {
         fclose(f);
     }
     if (e != E_OK) {
-        option_error_set(error, "%.200s cannot be read: %s", path, err_name(e));
+        option_error_set(error, "%.200s: %s", path, errnum != 0 ? strerror(errnum) : err_name(e));
     } else {
         e = lines_read(buffer_bytes(&text), path, take, ctx, error);
     }

@@ -111,7 +111,8 @@ static int get_int(const cJSON *command, const char *name, int initial, int max)
     if (!item) {
         return initial;
     }
-    bool good = cJSON_IsNumber(item) && item->valuedouble >= 0 && item->valuedouble <= max;
+    bool good = cJSON_IsNumber(item) && item->valuedouble >= 0 && item->valuedouble <= max &&
+                item->valuedouble == (double)(int)item->valuedouble;
     return good ? (int)item->valuedouble : -1;
 }
 
@@ -234,7 +235,7 @@ static const char *for_rejected(struct control *c, const cJSON *command, cJSON *
     if (!e) {
         add_number(data, "count", 1);
     }
-    return e ? err_name(e) : NULL;
+    return e == E_NOT_FOUND ? "there is no such file in rejected/" : e ? err_name(e) : NULL;
 }
 
 static const char *retry_rejected(struct control *c, const cJSON *command, cJSON *data)
@@ -258,7 +259,7 @@ static const char *set_paused(struct control *c, const cJSON *command, bool paus
     for (unsigned id = 0; id < SINK_COUNT; id++) {
         if (strcmp(forwarder_sink_type((enum sink_id)id)->name, name->valuestring) == 0) {
             enum err e = forwarder_pause(c->forwarder, (enum sink_id)id, paused);
-            return e ? err_name(e) : NULL;
+            return e == E_NOT_FOUND ? "this sink is not configured" : e ? err_name(e) : NULL;
         }
     }
     return "no such sink";

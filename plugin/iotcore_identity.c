@@ -28,16 +28,6 @@ uint64_t iotcore_identity_hash(const struct plugin_options *o)
     return hash_file(o->iot_cafile, hash_file(o->iot_keyfile, hash_file(o->iot_certfile, 1)));
 }
 
-/* The option whose file the text is about. */
-static const char *option_of(const struct plugin_options *o, const char *text)
-{
-    if (o->iot_cafile && strstr(text, o->iot_cafile)) {
-        return "iot_cafile";
-    }
-    bool key = o->iot_keyfile && strstr(text, o->iot_keyfile);
-    return key && !(o->iot_certfile && strstr(text, o->iot_certfile)) ? "iot_keyfile" : "iot_certfile";
-}
-
 enum err iotcore_tls_create(const struct plugin_options *o, uint16_t port, struct tls_context **out,
                             char error[static 256])
 {
@@ -45,10 +35,13 @@ enum err iotcore_tls_create(const struct plugin_options *o, uint16_t port, struc
                                         .keyfile = o->iot_keyfile,
                                         .cafile = o->iot_cafile,
                                         .alpn = port == IOTCORE_ALPN_PORT ? IOTCORE_ALPN : NULL};
-    struct tls_error why = {""};
+    struct tls_error why = {.text = ""};
     enum err err = tls_client_create(&options, out, &why);
     if (err != E_OK) {
-        snprintf(error, 256, "option %s: %.220s", option_of(o, why.text), why.text);
+        struct option_error named;
+        option_error_set(&named, "option iot_%s: %s", tls_error_option(&why), why.text);
+        plugin_options_locate(o, &named);
+        snprintf(error, 256, "%.255s", named.text);
     }
     return err;
 }

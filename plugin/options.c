@@ -1,8 +1,10 @@
 #include "plugin/options.h"
 
 #include "aws/options.h"
+#include "mqtt/topic.h"
 #include "plugin/option_lists.h"
 #include "plugin/spool.h"
+#include "store/measurement.h"
 
 #include <stdlib.h>
 #include <unistd.h>
@@ -15,6 +17,8 @@ static const struct option_word spool_sync_words[] = {
 
 #define AT(field) .offset = offsetof(struct plugin_options, field)
 #define DAY_MS (86400u * 1000u)
+
+enum { IOT_CLIENT_ID_MAX = 128 }; /* with -1, -2 ... behind it */
 
 static const struct option_row rows[] = {
     {.name = "topic",
@@ -44,7 +48,7 @@ static const struct option_row rows[] = {
      .type = OPTION_STRING,
      AT(iot_client_id),
      .min = 1,
-     .max = 125,
+     .max = IOT_CLIENT_ID_MAX,
      .arg = "ID",
      .text = "MQTT client id; mosquitto-aws-<hostname> by default; -1, -2 ... is appended with several connections."},
     {.name = "iot_connections",
@@ -238,6 +242,30 @@ static enum err wrong(struct option_error *error, const char *text)
     return E_INVALID;
 }
 
+/* What the rows cannot say about one option. */
+static enum err check_values(const struct plugin_options *o, struct option_error *error)
+{
+    char suffix[OPTION_NUMBER_SIZE] = "";
+    if (o->iot_connections > 1) {
+        snprintf(suffix, sizeof(suffix), "-%u", (unsigned)o->iot_connections);
+    }
+    if (o->iot_client_id && o->iot_client_id[0] == '$') {
+        return wrong(error, "option iot_client_id must not begin with '$' (AWS IoT Core limits)");
+    }
+    if (o->iot_client_id && strlen(o->iot_client_id) + strlen(suffix) > IOT_CLIENT_ID_MAX) {
+        option_error_set(error, "option iot_client_id: with \"%s\" behind it more than %d bytes (AWS IoT Core limits)",
+                         suffix, IOT_CLIENT_ID_MAX);
+        return E_INVALID;
+    }
+    if (o->iot_notifications && !topic_name_valid(bytes_str(o->iot_notifications))) {
+        return wrong(error, "option iot_notifications: is no topic that can be published to");
+    }
+    if (o->dynamodb_table && !measurement_table_valid(bytes_str(o->dynamodb_table))) {
+        return wrong(error, "option dynamodb_table: is not the name or ARN of a DynamoDB table");
+    }
+    return E_OK;
+}
+
 /* What options say together. */
 static enum err check_together(const struct plugin_options *o, struct option_error *error)
 {
@@ -262,10 +290,7 @@ static enum err check_together(const struct plugin_options *o, struct option_err
     if (o->local_password && !o->local_username) {
         return wrong(error, "option local_password needs local_username");
     }
-    if (o->iot_client_id && o->iot_client_id[0] == '$') {
-        return wrong(error, "option iot_client_id must not begin with '$' (AWS IoT Core limits)");
-    }
-    return E_OK;
+    return check_values(o, error);
 }
 
 static enum err read_lines(struct plugin_options *o, const struct plugin_option *lines, size_t count,
@@ -297,6 +322,13 @@ static enum err read_lines(struct plugin_options *o, const struct plugin_option 
     return E_OK;
 }
 
+void plugin_options_locate(const struct plugin_options *o, struct option_error *error)
+{
+    if (o && o->config_file) {
+        option_error_locate(error, o->config_file);
+    }
+}
+
 enum err plugin_options_create(const struct plugin_option *lines, size_t count, const struct plugin_options **out,
                                struct option_error *error)
 {
@@ -310,7 +342,9 @@ enum err plugin_options_create(const struct plugin_option *lines, size_t count, 
         option_error_set(error, "no memory");
     }
     e = e ? e : read_lines(o, lines, count, error);
-    e = e ? e : check_together(o, error);
+    if (!e && (e = check_together(o, error)) != E_OK) {
+        plugin_options_locate(o, error);
+    }
     e = e ? e : default_client_id(o, error);
     if (e) {
         plugin_options_unref(o);

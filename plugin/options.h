@@ -74,6 +74,8 @@ struct plugin_option {
  * the option. The caller holds the one reference. Any thread. */
 MUST_CHECK enum err plugin_options_create(const struct plugin_option *lines, size_t count,
                                           const struct plugin_options **out, struct option_error *error);
+/* Says where config_file has the option that an error is about (option_error_locate). `o` may be NULL. */
+void plugin_options_locate(const struct plugin_options *o, struct option_error *error);
 const struct plugin_options *plugin_options_ref(const struct plugin_options *o);
 void plugin_options_unref(const struct plugin_options *o); /* NULL is allowed */
 

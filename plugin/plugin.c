@@ -3,6 +3,7 @@
 #include "plugin/capture.h"
 #include "plugin/control.h"
 #include "plugin/forwarder.h"
+#include "plugin/option_notes.h"
 #include "plugin/status.h"
 
 #include <mosquitto.h>
@@ -26,7 +27,6 @@ LOG_POINT(log_reloaded, "config.reloaded", LOG_NOTICE, "options read again");
 LOG_POINT(log_kept, "config.kept", LOG_ERROR, "options not taken over, the old ones stay");
 LOG_POINT(log_restart, "config.restart", LOG_WARNING,
           "options changed that are read at start only; restart the broker");
-LOG_POINT(log_qos, "config.qos", LOG_NOTICE, "AWS IoT Core has no QoS 2: these topic lines use QoS 1");
 LOG_POINT(log_refused, "capture.refused", LOG_ERROR,
           "the spool does not take messages; publishers of QoS 1 and 2 are disconnected and send again");
 LOG_POINT(log_lost, "capture.dropped", LOG_ERROR, "a message did not get into the spool and is lost to the sinks");
@@ -312,17 +312,6 @@ static void warn_fixed_changes(const struct plugin_options *from, const struct p
     buffer_finish(&names);
 }
 
-static void tell_lowered_qos(const struct plugin_options *o)
-{
-    size_t lines = 0;
-    for (size_t i = 0; i < o->topic_count; i++) {
-        lines += o->topics[i].qos_lowered;
-    }
-    if (lines > 0) {
-        log_emit(&log_qos, "lines=%zu", lines);
-    }
-}
-
 static int on_reload(int event, void *event_data, void *userdata)
 {
     (void)event;
@@ -350,7 +339,7 @@ static int on_reload(int event, void *event_data, void *userdata)
     forwarder_reload(p->forwarder, fresh);
     plugin_options_unref(p->options);
     p->options = fresh;
-    tell_lowered_qos(fresh);
+    option_notes_log(fresh);
     log_emit(&log_reloaded, "topics=%zu stores=%zu", fresh->topic_count, fresh->store_count);
     return MOSQ_ERR_PLUGIN_DEFER;
 }
@@ -473,13 +462,14 @@ int mosquitto_plugin_init(mosquitto_plugin_id_t *identifier, void **userdata, st
     struct option_error why = {""};
     enum err e = start(p, options, option_count, &why);
     if (e) {
+        plugin_options_locate(p->options, &why);
         log_emit(&log_config, "%s", why.text);
         stop(p);
         return MOSQ_ERR_INVAL;
     }
     log_emit(&log_started, "topics=%zu stores=%zu spool='%s'", p->options->topic_count, p->options->store_count,
              p->options->spool_dir);
-    tell_lowered_qos(p->options);
+    option_notes_log(p->options);
     drain_outbox(p, OUTBOX_PER_TURN);
     loaded = p;
     *userdata = p;

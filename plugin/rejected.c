@@ -230,6 +230,7 @@ enum err rejected_put(struct rejected *r, enum sink_id sink, const struct record
 {
     char name[NAME_SIZE];
     char topic[128];
+    char why[400];
     struct entry entry = {.sequence = record->sequence, .sink = sink};
     struct buffer text;
     buffer_init(&text, REJECTED_MAX_BYTES);
@@ -247,7 +248,7 @@ enum err rejected_put(struct rejected *r, enum sink_id sink, const struct record
         }
         remember(r, &entry);
         log_emit(&log_set_aside, "file=%s topic=\"%s\" reason=\"%s\"", name,
-                 log_escape(record->topic, topic, sizeof(topic)), reason);
+                 log_escape(record->topic, topic, sizeof(topic)), log_escape(bytes_str(reason), why, sizeof(why)));
     } else {
         log_emit(&log_failed, "sink=%s sequence=%" PRIu64 " error=%s", sink_id_name(sink), record->sequence,
                  err_name(e));

@@ -147,11 +147,11 @@ static enum MHD_Result take_head(struct exchange *x, const char *method, const c
             return r;
         }
         bool other = ingest_is_known(target(x), false, &methods);
-        return other             ? exchange_refuse(x, 405, "method not allowed here",
-                                                   (struct reply_extra){.allow = methods, .close = true})
-               : page_find(path) ? exchange_refuse(x, 405, "method not allowed here",
-                                                   (struct reply_extra){.allow = "GET, HEAD", .close = true})
-                                 : exchange_refuse(x, 404, "no such URL", (struct reply_extra){.close = !get});
+        return other                      ? exchange_refuse(x, 405, "method not allowed here",
+                                                            (struct reply_extra){.allow = methods, .close = true})
+               : exchange_only_gets(path) ? exchange_refuse(x, 405, "method not allowed here",
+                                                            (struct reply_extra){.allow = "GET, HEAD", .close = true})
+                                          : exchange_refuse(x, 404, "no such URL", (struct reply_extra){.close = !get});
     }
     if (strcmp(method, "HEAD") == 0 || (!get && strcmp(method, "POST") != 0 && strcmp(method, "PUT") != 0)) {
         return exchange_refuse(x, 405, "method not allowed here",

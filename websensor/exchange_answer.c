@@ -153,6 +153,11 @@ static enum MHD_Result answer_metrics(struct exchange *x)
     return r;
 }
 
+bool exchange_only_gets(struct bytes path)
+{
+    return page_find(path) || bytes_equal(path, BYTES("/healthz")) || bytes_equal(path, BYTES("/metrics"));
+}
+
 enum MHD_Result exchange_answer_get(struct exchange *x, struct bytes path, bool *known)
 {
     const struct page_file *f = page_find(path);

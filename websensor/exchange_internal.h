@@ -53,6 +53,8 @@ enum MHD_Result exchange_unavailable(struct exchange *x, const char *reason, uns
 enum MHD_Result exchange_accept(struct exchange *x);
 /* By the result of the delivery. */
 enum MHD_Result exchange_answer_delivery(struct exchange *x);
+/* Whether GET and HEAD are all that this path takes. */
+bool exchange_only_gets(struct bytes path);
 /* GET and HEAD of what is no format's URL. *known is false, and nothing is queued, when there is no such thing. */
 enum MHD_Result exchange_answer_get(struct exchange *x, struct bytes path, bool *known);
 

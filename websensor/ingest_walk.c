@@ -282,7 +282,9 @@ int ingest_walk_proc(const struct ingest_request *rq, struct bytes rest, struct 
     if (whole.type == JSON_TRUE || whole.type == JSON_FALSE) {
         m.walking = whole.text;
     } else if (!read_members(rq->body, &m, in) || m.walking.len == 0) {
-        return ingest_refuse(in, 400, "neither true nor false nor {\"device\",\"walking\":true|false}");
+        return ingest_refuse(
+            in, 400,
+            "neither true nor false nor {\"device\",\"walking\":true|false}, or a device name that is no thing's name");
     }
     struct buffer topic, payload;
     buffer_init(&topic, 65535);

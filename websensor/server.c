@@ -122,6 +122,7 @@ static enum err read_pem(const char *option, const char *path, char **out, struc
         text.len = fread(text.data, 1, PEM_MAX + 1, f);
         e = ferror(f) ? E_IO : text.len > PEM_MAX ? E_TOO_LARGE : E_OK;
     }
+    int errnum = f && !ferror(f) ? 0 : errno;
     if (f) {
         fclose(f);
     }
@@ -130,7 +131,7 @@ static enum err read_pem(const char *option, const char *path, char **out, struc
         e = *out ? E_OK : E_NOMEM;
     }
     if (e != E_OK) {
-        option_error_set(error, "option %s: %.200s cannot be read: %s", option, path, err_name(e));
+        option_error_set(error, "option %s: %.200s: %s", option, path, errnum != 0 ? strerror(errnum) : err_name(e));
     }
     buffer_finish(&text);
     return e;

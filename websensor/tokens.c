@@ -101,13 +101,17 @@ enum err tokens_read(const char *path, struct tokens **out, struct option_error 
         text.len = fread(text.data, 1, FILE_MAX + 1, f);
         e = ferror(f) ? E_IO : text.len > FILE_MAX ? E_TOO_LARGE : E_OK;
     }
+    int errnum = f && !ferror(f) ? 0 : errno;
     if (f) {
         fclose(f);
     }
     if (e == E_OK) {
         e = tokens_parse(buffer_bytes(&text), path, out, error);
+        if (e != E_OK) {
+            option_error_name(error, "tokens", e);
+        }
     } else {
-        option_error_set(error, "option tokens: %.200s cannot be read: %s", path, err_name(e));
+        option_error_set(error, "option tokens: %.200s: %s", path, errnum != 0 ? strerror(errnum) : err_name(e));
     }
     buffer_finish(&text);
     return e;

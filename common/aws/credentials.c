@@ -3,6 +3,7 @@
 #include "aws/credentials_source.h"
 #include "base/backoff.h"
 #include "base/log.h"
+#include "base/option.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -95,6 +96,14 @@ static struct credentials_options settings_options(const struct settings *s)
     return (struct credentials_options){s->profile, s->role_alias, s->endpoint, s->certfile, s->keyfile, s->cafile};
 }
 
+static bool is_hostport(const char *text)
+{
+    struct option_hostport parsed = {0};
+    bool valid = text && option_parse_hostport(bytes_str(text), 0, &parsed) == E_OK;
+    free(parsed.host);
+    return valid;
+}
+
 static enum err check_options(const struct credentials_options *o, struct aws_error *error)
 {
     static const char allowed[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_=,@-";
@@ -103,7 +112,7 @@ static enum err check_options(const struct credentials_options *o, struct aws_er
     }
     if (o->role_alias[strspn(o->role_alias, allowed)] != '\0') {
         aws_error_set(error, "aws_role_alias: a role alias has letters, digits and _=,@- only");
-    } else if (!o->endpoint || !o->endpoint[0] || strpbrk(o->endpoint, "/?#@ ")) {
+    } else if (!is_hostport(o->endpoint)) {
         aws_error_set(error, "aws_credentials_endpoint: aws_role_alias needs the host name of the credential provider");
     } else if (!o->certfile || !o->keyfile) {
         aws_error_set(error, "aws_role_alias: needs iot_certfile and iot_keyfile");
@@ -122,10 +131,10 @@ static enum err make_iot_client(uv_loop_t *loop, const struct credentials_option
     }
     struct http_client_options options = {
         .certfile = o->certfile, .keyfile = o->keyfile, .cafile = o->cafile, .max_per_host = 1, .max_requests = 4};
-    struct tls_error why;
+    struct tls_error why = {.text = ""};
     enum err e = http_client_create(loop, &options, out, &why);
     if (e) {
-        aws_error_set(error, "%.250s", why.text);
+        aws_error_set(error, "iot_%s: %.235s", tls_error_option(&why), why.text);
     }
     return e;
 }
@@ -316,7 +325,7 @@ enum err credentials_create(uv_loop_t *loop, const struct credentials_options *o
     c->ctx = ctx;
     backoff_init(&c->retry, RETRY_BASE_MS, RETRY_CAP_MS, random_seed());
     struct http_client_options plain = {.connect_timeout_ms = 1000, .max_per_host = 1, .max_requests = 4};
-    struct tls_error why = {""};
+    struct tls_error why = {.text = ""};
     e = settings_copy(&c->settings, o);
     e = e ? e : make_iot_client(loop, o, &c->iot, error);
     if (!e) {

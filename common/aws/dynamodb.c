@@ -3,6 +3,7 @@
 #include "aws/http_date.h"
 #include "aws/profile.h"
 #include "base/log.h"
+#include "base/option.h"
 #include "net/http.h"
 
 #include <stdio.h>
@@ -50,7 +51,11 @@ static enum err set_endpoint(struct dynamodb *d, const char *endpoint, const cha
     bool secure = strncmp(endpoint, "https://", 8) == 0;
     const char *host = secure ? endpoint + 8 : strncmp(endpoint, "http://", 7) == 0 ? endpoint + 7 : NULL;
     size_t len = host ? strcspn(host, "/") : 0;
-    if (!host || len == 0 || len >= sizeof(d->host) || strpbrk(host, "?#@ ") || (host[len] == '/' && host[len + 1])) {
+    struct option_hostport parsed = {0};
+    bool valid = len > 0 && len < sizeof(d->host) && !(host[len] == '/' && host[len + 1]) &&
+                 option_parse_hostport(bytes_make(host, len), 0, &parsed) == E_OK;
+    free(parsed.host);
+    if (!valid) {
         aws_error_set(error, "dynamodb_endpoint: http://HOST[:PORT] or https://HOST[:PORT]");
         return E_INVALID;
     }
@@ -74,7 +79,7 @@ enum err dynamodb_create(uv_loop_t *loop, const struct dynamodb_options *o, stru
     }
     const char *bundle = getenv("AWS_CA_BUNDLE");
     struct http_client_options http = {.max_per_host = o->connections, .max_requests = o->connections};
-    struct tls_error why = {""};
+    struct tls_error why = {.text = ""};
     sigv4_signed_init(&d->signature);
     d->credentials = o->credentials;
     enum err e = sigv4_scope_init(&d->scope, o->region, "dynamodb");

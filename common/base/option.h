@@ -92,6 +92,13 @@ MUST_CHECK enum err options_read_file(const struct option_table *t, void *config
 MUST_CHECK enum err options_read(const struct option_table *t, void *config, struct bytes text, const char *name,
                                  struct option_error *error);
 
+/* For errors that show after the file was read (a key file that is missing, options that do not go together): puts "FILE:LINE: "
+ * before a text that begins with "option NAME" or "options NAME", with the last line of that option. Changes nothing where the
+ * file has no such line. */
+void option_error_locate(struct option_error *error, const char *path);
+/* Puts "option NAME: " before the text; an empty one becomes the error's name. */
+void option_error_name(struct option_error *error, const char *name, enum err e);
+
 /* Appends the configuration in file syntax, one line per set option, in table order; reading it back gives the same. On
  * failure `out` is as it was, here and in options_help. */
 MUST_CHECK enum err options_print(const struct option_table *t, const void *config, struct buffer *out);

@@ -78,6 +78,46 @@ static enum err read_all(FILE *f, struct buffer *text)
     }
 }
 
+/* The name behind "option " or "options "; len 0: the text begins with something else. */
+static struct bytes named_option(const char *text)
+{
+    struct bytes rest = bytes_str(text);
+    struct bytes word;
+    if (!option_next_word(&rest, &word) ||
+        !(bytes_equal(word, BYTES("option")) || bytes_equal(word, BYTES("options"))) ||
+        !option_next_word(&rest, &word)) {
+        return BYTES("");
+    }
+    return word.data[word.len - 1] == ':' ? bytes_sub(word, 0, word.len - 1) : word;
+}
+
+void option_error_locate(struct option_error *error, const char *path)
+{
+    struct bytes name = named_option(error->text);
+    FILE *f = name.len > 0 ? fopen(path, "re") : NULL;
+    if (!f) {
+        return;
+    }
+    char line[LINE_SIZE_MAX + 2];
+    size_t found = 0;
+    for (size_t number = 1; fgets(line, sizeof(line), f); number++) {
+        struct bytes rest = bytes_str(line);
+        struct bytes word;
+        found = option_next_word(&rest, &word) && bytes_equal(word, name) ? number : found;
+    }
+    fclose(f);
+    if (found > 0) {
+        struct option_error why = *error;
+        locate(error, path, found, &why);
+    }
+}
+
+void option_error_name(struct option_error *error, const char *name, enum err e)
+{
+    struct option_error why = *error;
+    option_error_set(error, "option %s: %s", name, why.text[0] ? why.text : err_name(e));
+}
+
 enum err options_read_file(const struct option_table *t, void *config, const char *path, struct option_error *error)
 {
     FILE *f = fopen(path, "re");

@@ -122,6 +122,24 @@ static enum err read_arguments(const struct program *p, int argc, char **argv, v
     return E_OK;
 }
 
+/* An option that the command line set is not the one of the file. */
+static void locate(const struct program *p, const struct program_options *o, struct option_error *error)
+{
+    struct option_error there = *error;
+    if (!o->file) {
+        return;
+    }
+    for (size_t i = 0; i < p->table->count && i < 64; i++) {
+        const char *name = p->table->rows[i].name;
+        const char *text = there.text + strcspn(there.text, " ");
+        if ((o->arguments >> i & 1) && *text && strncmp(text + 1, name, strlen(name)) == 0 &&
+            strchr(": ", text[1 + strlen(name)])) {
+            return;
+        }
+    }
+    option_error_locate(error, o->file);
+}
+
 static enum err configure(const struct program *p, int argc, char **argv, void *config, struct option_error *error)
 {
     int file;
@@ -134,9 +152,15 @@ static enum err configure(const struct program *p, int argc, char **argv, void *
         option_error_set(error, "no memory");
         return E_NOMEM;
     }
+    struct program_options *o = config;
+    o->file = file > 0 ? argv[file] : NULL;
+    o->arguments = 0;
     e = file > 0 ? options_read_file(p->table, config, argv[file], error) : E_OK;
     if (e == E_OK) {
         e = read_arguments(p, argc, argv, config, seen, error);
+    }
+    for (size_t i = 0; i < p->table->count && i < 64; i++) {
+        o->arguments |= (uint64_t)seen[i] << i;
     }
     free(seen);
     if (e == E_OK && has_argument(argc, argv, "-v", "--verbose")) {
@@ -144,8 +168,17 @@ static enum err configure(const struct program *p, int argc, char **argv, void *
     }
     if (e == E_OK && p->check) {
         e = p->check(config, error);
+        if (e != E_OK) {
+            locate(p, o, error);
+        }
     }
     return e;
+}
+
+void program_complain(const struct program *p, const struct program_options *o, enum err e, struct option_error *error)
+{
+    locate(p, o, error);
+    fprintf(stderr, "%s: %s\n", p->name, error->text[0] ? error->text : err_name(e));
 }
 
 void program_configure(const struct program *p, int argc, char **argv, void *config, bool *run, int *exit_code)

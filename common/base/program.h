@@ -14,6 +14,8 @@ struct program_options {
     unsigned log_dests;  /* bits of enum program_log_dest; 0 = standard output */
     unsigned log_levels; /* bit (1 << enum log_level); 0 = all but debug */
     char *log_file;      /* of `log_dest file PATH` */
+    const char *file;    /* of -c: the argument itself; NULL = none */
+    uint64_t arguments;  /* rows that the command line set: bit (1 << index) */
 };
 
 enum program_log_dest { PROGRAM_LOG_STDOUT = 1, PROGRAM_LOG_SYSLOG = 2, PROGRAM_LOG_FILE = 4 };
@@ -55,6 +57,10 @@ struct program {
  * print to standard output; then, and after an error (told on standard error), *run is false, *exit_code is set, and
  * nothing is left to free. */
 void program_configure(const struct program *p, int argc, char **argv, void *config, bool *run, int *exit_code);
+
+/* Tells on standard error why the program does not start: `error`, with file and line where it is about an option of the file; its
+ * name when there is no text. */
+void program_complain(const struct program *p, const struct program_options *o, enum err e, struct option_error *error);
 
 /* Opens the destinations and hands them to log_init. E_ACCESS and the like when the log file cannot be opened, told on
  * standard error. */

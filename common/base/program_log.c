@@ -189,7 +189,9 @@ enum err program_log_open(const struct program *p, const struct program_options 
         out.fd = open_file(out.path);
         if (out.fd < 0) {
             enum err e = err_from_errno(errno);
-            fprintf(stderr, "%s: option log_dest: %s cannot be opened: %s\n", p->name, out.path, err_name(e));
+            struct option_error why;
+            option_error_set(&why, "option log_dest: %s: %m", out.path);
+            program_complain(p, o, e, &why);
             return e;
         }
     }

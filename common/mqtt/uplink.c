@@ -59,10 +59,10 @@ enum err uplink_config_tls(const struct uplink_config *c, struct tls_context **o
         return E_OK;
     }
     struct tls_options o = {.certfile = c->certfile, .keyfile = c->keyfile, .cafile = c->cafile};
-    struct tls_error why = {""};
+    struct tls_error why = {.text = ""};
     enum err e = tls_client_create(&o, out, &why);
     if (e != E_OK) {
-        option_error_set(error, "options broker_cafile, broker_certfile, broker_keyfile: %s", why.text);
+        option_error_set(error, "option broker_%s: %s", tls_error_option(&why), why.text);
     }
     return e;
 }

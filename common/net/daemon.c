@@ -53,7 +53,7 @@ static int run(const struct daemon *d, const void *config)
         e = d->create(loop_uv(r.loop), config, &r.work, &error);
     }
     if (e != E_OK) {
-        fprintf(stderr, "%s: %s\n", d->program.name, error.text[0] ? error.text : err_name(e));
+        program_complain(&d->program, config, e, &error);
         loop_destroy(r.loop);
         return EXIT_FAILURE;
     }

@@ -277,7 +277,7 @@ static enum err configure(struct dtls_server *s, SSL_CTX *ctx, const struct dtls
 enum err dtls_context_create(struct dtls_server *s, const struct dtls_options *o, SSL_CTX **out,
                              struct tls_error *error)
 {
-    snprintf(error->text, sizeof(error->text), "no memory");
+    *error = (struct tls_error){"no memory", TLS_FILE_NONE};
     SSL_CTX *ctx = SSL_CTX_new(DTLS_server_method());
     enum err e = ctx ? configure(s, ctx, o, error) : E_NOMEM;
     ERR_clear_error();

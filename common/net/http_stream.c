@@ -194,7 +194,7 @@ static struct supply look_for(struct http_client *c, const struct http_route *ro
 /* Gives a request a connection, or ends it; it waits when its host has as many as are allowed. */
 static void serve(struct http_client *c, struct http_request *r)
 {
-    struct tls_error error = {""};
+    struct tls_error error = {.text = ""};
     if (r->bad_proxy) {
         snprintf(error.text, sizeof(error.text), "environment: %s is not [http://][NAME:PASSWORD@]HOST[:PORT]",
                  r->bad_proxy);

@@ -198,7 +198,7 @@ static enum err get_tls(struct http_client *c, struct tls_context **out, struct 
 static void enter_securing(struct http_connection *k)
 {
     struct tls_context *tls = NULL;
-    struct tls_error error = {"no memory"};
+    struct tls_error error = {.text = "no memory"};
     k->state = HTTP_SECURING;
     enum err e = get_tls(k->client, &tls, &error);
     e = e ? e : stream_start_tls(k->stream, tls, k->route.server.host);

@@ -9,19 +9,34 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static void set_error(struct tls_error *error, const char *file, const char *what)
+const char *tls_error_option(const struct tls_error *error)
 {
+    switch (error->file) {
+    case TLS_FILE_KEY:
+        return "keyfile";
+    case TLS_FILE_CA:
+        return "cafile";
+    case TLS_FILE_CERT:
+    case TLS_FILE_NONE:
+        break;
+    }
+    return "certfile";
+}
+
+static void set_error(struct tls_error *error, enum tls_file kind, const char *file, const char *what)
+{
+    error->file = kind;
     snprintf(error->text, sizeof(error->text), "%.160s: %.80s", file, what);
 }
 
 /* Whether the file can be read: OpenSSL tells a missing file from a broken one only in its error queue. */
-static enum err check_file(const char *file, struct tls_error *error)
+static enum err check_file(enum tls_file kind, const char *file, struct tls_error *error)
 {
     int fd = open(file, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     struct stat st;
     if (fd < 0 || fstat(fd, &st) != 0) {
         enum err e = err_from_errno(errno);
-        set_error(error, file, strerror(errno));
+        set_error(error, kind, file, strerror(errno));
         if (fd >= 0) {
             close(fd);
         }
@@ -29,7 +44,7 @@ static enum err check_file(const char *file, struct tls_error *error)
     }
     close(fd);
     if (!S_ISREG(st.st_mode)) {
-        set_error(error, file, "not a file");
+        set_error(error, kind, file, "not a file");
         return E_MALFORMED;
     }
     return E_OK;
@@ -47,9 +62,9 @@ static int no_pass_phrase(char *text, int size, int writing, void *asked)
 
 enum err tls_load_identity(SSL_CTX *ctx, const char *certfile, const char *keyfile, struct tls_error *error)
 {
-    enum err e = check_file(certfile, error);
+    enum err e = check_file(TLS_FILE_CERT, certfile, error);
     if (e == E_OK) {
-        e = check_file(keyfile, error);
+        e = check_file(TLS_FILE_KEY, keyfile, error);
     }
     if (e != E_OK) {
         return e;
@@ -58,18 +73,18 @@ enum err tls_load_identity(SSL_CTX *ctx, const char *certfile, const char *keyfi
     SSL_CTX_set_default_passwd_cb(ctx, no_pass_phrase);
     SSL_CTX_set_default_passwd_cb_userdata(ctx, &encrypted);
     if (SSL_CTX_use_certificate_chain_file(ctx, certfile) != 1) {
-        set_error(error, certfile, "holds no certificate in PEM that can be used");
+        set_error(error, TLS_FILE_CERT, certfile, "holds no certificate in PEM that can be used");
         e = E_MALFORMED;
     } else if (SSL_CTX_use_PrivateKey_file(ctx, keyfile, SSL_FILETYPE_PEM) != 1) {
         bool mismatch = ERR_GET_REASON(ERR_peek_last_error()) == X509_R_KEY_VALUES_MISMATCH ||
                         ERR_GET_REASON(ERR_peek_last_error()) == X509_R_KEY_TYPE_MISMATCH;
-        set_error(error, keyfile,
+        set_error(error, TLS_FILE_KEY, keyfile,
                   mismatch    ? "does not belong to the certificate"
                   : encrypted ? "is encrypted; a key without pass phrase is needed"
                               : "holds no private key in PEM that can be used");
         e = mismatch ? E_INVALID : E_MALFORMED;
     } else if (SSL_CTX_check_private_key(ctx) != 1) {
-        set_error(error, keyfile, "does not belong to the certificate");
+        set_error(error, TLS_FILE_KEY, keyfile, "does not belong to the certificate");
         e = E_INVALID;
     }
     SSL_CTX_set_default_passwd_cb_userdata(ctx, NULL);
@@ -79,12 +94,12 @@ enum err tls_load_identity(SSL_CTX *ctx, const char *certfile, const char *keyfi
 
 enum err tls_load_ca(SSL_CTX *ctx, const char *cafile, struct tls_error *error)
 {
-    enum err e = check_file(cafile, error);
+    enum err e = check_file(TLS_FILE_CA, cafile, error);
     if (e != E_OK) {
         return e;
     }
     if (SSL_CTX_load_verify_file(ctx, cafile) != 1) {
-        set_error(error, cafile, "holds no CA certificate in PEM that can be used");
+        set_error(error, TLS_FILE_CA, cafile, "holds no CA certificate in PEM that can be used");
         e = E_MALFORMED;
     }
     ERR_clear_error();
@@ -138,7 +153,7 @@ static enum err configure(SSL_CTX *ctx, const struct tls_options *o, struct tls_
 
 enum err tls_client_create(const struct tls_options *o, struct tls_context **out, struct tls_error *error)
 {
-    snprintf(error->text, sizeof(error->text), "no memory");
+    *error = (struct tls_error){"no memory", TLS_FILE_NONE};
     struct tls_context *c = calloc(1, sizeof(*c));
     if (!c) {
         return E_NOMEM;

@@ -15,10 +15,18 @@ struct tls_options {
     const char *alpn;     /* one protocol name, NULL = no ALPN */
 };
 
+/* Which file an error is about. */
+enum tls_file { TLS_FILE_NONE, TLS_FILE_CERT, TLS_FILE_KEY, TLS_FILE_CA };
+
 /* What went wrong, in words for the log, naming the file where there is one. */
 struct tls_error {
     char text[256];
+    enum tls_file file;
 };
+
+/* "certfile", "keyfile" or "cafile": what the option behind its prefix is called, in every program. An error about no file is
+ * one about the certificate. */
+const char *tls_error_option(const struct tls_error *error);
 
 /* Reads the files and checks that key and certificate belong together. E_ACCESS, E_NOT_FOUND, E_MALFORMED, E_INVALID
  * (the pair does not match). Reloading is: create a new one, and on success put it in the place of the old. */

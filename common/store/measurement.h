@@ -39,6 +39,9 @@ struct measurement_error {
 void measurement_error_set(struct measurement_error *error, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
+/* Whether it can be the name or the ARN of a DynamoDB table ("Supported data types and naming rules in Amazon DynamoDB"). */
+bool measurement_table_valid(struct bytes table);
+
 /* Parses the words behind the filter of a `store` line ("sensor=topic(2) time=payload(ts)"). A word that contains blanks
  * stands in double quotes, all of it ("sensor=green house"). E_INVALID with a text that names the word. */
 MUST_CHECK enum err measurement_mapping_parse(struct bytes filter, struct bytes words, struct measurement_mapping *out,

@@ -95,17 +95,22 @@ static enum err set_message(struct measurement_mapping *m, struct bytes value, s
     return set_path(&m->message_path, value, "message", error);
 }
 
-/* A name or an ARN ("Supported data types and naming rules in Amazon DynamoDB"). */
-static enum err set_table(struct measurement_mapping *m, struct bytes value, struct measurement_error *error)
+bool measurement_table_valid(struct bytes table)
 {
-    static const char marks[] = "_-.:/";
-    bool valid = value.len >= 3 && value.len <= 1024;
-    for (size_t i = 0; valid && i < value.len; i++) {
-        uint8_t c = value.data[i];
+    bool arn = bytes_starts_with(table, BYTES("arn:"));
+    const char *marks = arn ? "_-.:/" : "_-.";
+    bool valid = table.len >= 3 && table.len <= (arn ? 1024 : 255);
+    for (size_t i = 0; valid && i < table.len; i++) {
+        uint8_t c = table.data[i];
         uint8_t lower = c | 0x20;
         valid = (c >= '0' && c <= '9') || (lower >= 'a' && lower <= 'z') || (c && strchr(marks, c));
     }
-    if (!valid) {
+    return valid;
+}
+
+static enum err set_table(struct measurement_mapping *m, struct bytes value, struct measurement_error *error)
+{
+    if (!measurement_table_valid(value)) {
         return bad_value(error, "table", "the name or ARN of a DynamoDB table");
     }
     return set_text(&m->table, value);

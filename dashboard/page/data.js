@@ -114,9 +114,13 @@ export class Data {
     /** Reads a range, or what is new when it is the held one moved on (`live`). */
     async load(sensor, from, to, points, live, signal) {
         const held = this.parts.get(sensor);
-        const same = live && held && held.points === points && held.span === to - from && held.part.t.length > 0 && from < held.part.t.at(-1);
-        const since = same ? Math.floor(held.part.t.at(-1)) : null;
-        const fresh = fromAnswer(await request(rangePath(sensor, from, to, points, since), signal));
+        const moved = live && held && held.points === points && held.span === to - from && held.part.t.length > 0 && from < held.part.t.at(-1);
+        const since = moved ? Math.floor(held.part.t.at(-1)) : null;
+        let fresh = fromAnswer(await request(rangePath(sensor, from, to, points, since), signal));
+        const same = moved && fresh.meta.width === held.part.meta.width;
+        if (moved && !same) {
+            fresh = fromAnswer(await request(rangePath(sensor, from, to, points, null), signal));
+        }
         const part = same ? merge(held.part, fresh, from, Math.floor(since / fresh.meta.width) * fresh.meta.width) : fresh;
         this.parts.set(sensor, {part, points, span: to - from});
         return part;

@@ -45,6 +45,8 @@ def complaints(text):
     ("will $SYS/#", "will"),
     ("local_broker host:99999", "local_broker"),
     ("local_password x", "local_username"),
+    ("iot_notifications up/#", "iot_notifications"),
+    ("dynamodb_table no table", "dynamodb_table"),
 ])
 def test_mistakes_stop_the_broker_with_one_line(broker, option, words):
     b = broker(options=["store x", option], start=False)
@@ -64,8 +66,41 @@ def test_unreadable_files_are_named(broker, client_id, pki, tmp_path):
             b = broker(options=["iot_endpoint localhost:1", "topic # out 1", *[f"{k} {v}" for k, v in files.items()]],
                        start=False, name=f"b-{wrong}-{len(str(path))}")
             code, log = b.start_refused()
-            assert code != 0 and re.search(f"{wrong}.*|{path}", "\n".join(complaints(log))), log
-            assert str(path) in log
+            assert code != 0 and f"option {wrong}: {path}: " in log, log
+    b = broker(options=["iot_endpoint localhost:1", "topic # out 1", f"iot_certfile {client_id.cert}",
+                        f"iot_keyfile {client_id.cert}", f"iot_cafile {client_id.cert}"], start=False, name="b-same")
+    assert f"option iot_keyfile: {client_id.cert}: " in b.start_refused()[1]
+    more = tmp_path / "more.conf"
+    more.write_text("topic # out 1\niot_endpoint localhost:1\n"
+                    f"iot_certfile {client_id.cert}\niot_keyfile /nonexistent.pem\n")
+    b = broker(options=[f"config_file {more}"], start=False, name="b-file")
+    assert f"{more}:4: option iot_keyfile: /nonexistent.pem: " in b.start_refused()[1]
+
+
+@pytest.mark.parametrize("program, option, more", [
+    ("websensor/websensor", "keyfile", "certfile {cert}"),
+    ("websensor/websensor", "certfile", "keyfile {key}"),
+    ("websensor/websensor", "tokens", "http_listener {port}"),
+    ("websensor/websensor", "broker_cafile", "http_listener {port}"),
+    ("mqttsn/mqttsn-gateway", "broker_keyfile", "listener {port}\nbroker_certfile {cert}"),
+    ("mqttsn/mqttsn-gateway", "predefined_topics", "listener {port}"),
+    ("mqttsn/mqttsn-gateway", "clients_file", "listener {port}"),
+    ("mqttsn/mqttsn-gateway", "dtls_psk_file", "listener {port}"),
+    ("mqttsn/mqttsn-gateway", "dtls_keyfile", "listener {port}\ndtls_listener {other}\ndtls_certfile {cert}"),
+    ("mqttsn/mqttsn-gateway", "dtls_cafile",
+     "listener {port}\ndtls_listener {other}\ndtls_certfile {cert}\ndtls_keyfile {key}"),
+    ("mqttsn/mqttsn-gateway", "log_dest file", "listener {port}"),
+])
+def test_companions_name_unreadable_files(build, client_id, tmp_path, program, option, more):
+    """The option, and where it stands."""
+    conf = tmp_path / "companion.conf"
+    head = more.format(cert=client_id.cert, key=client_id.key, port=free_port(), other=free_port())
+    conf.write_text(f"{head}\n\n{option} /nonexistent/file\n")
+    run = subprocess.run([build / program, "-c", conf], capture_output=True, text=True, timeout=20)
+    line = len(head.splitlines()) + 2
+    assert run.returncode == 1
+    assert run.stderr == (f"{program.split('/')[1]}: {conf}:{line}: option {option.split()[0]}: "
+                          "/nonexistent/file: No such file or directory\n")
 
 
 def test_key_of_another_certificate(broker, client_id, pki):

@@ -78,12 +78,12 @@ def test_pause_and_resume(control):
     ({}, "command is missing"),
     ({"command": "pause"}, "sink is missing"),
     ({"command": "pause", "sink": "elsewhere"}, "no such sink"),
-    ({"command": "pause", "sink": "iotcore"}, "not-found"),
+    ({"command": "pause", "sink": "iotcore"}, "this sink is not configured"),
     ({"command": "listRejected", "offset": -1}, "offset or count is not a number in range"),
     ({"command": "listRejected", "count": 1e9}, "offset or count is not a number in range"),
-    ({"command": "dropRejected", "name": "../lock"}, "not-found"),
+    ({"command": "dropRejected", "name": "../lock"}, "there is no such file in rejected/"),
     ({"command": "dropRejected", "name": 1}, "name is not a string"),
-    ({"command": "retryRejected", "name": "1-sqlite.json"}, "not-found"),
+    ({"command": "retryRejected", "name": "1-sqlite.json"}, "there is no such file in rejected/"),
 ])
 def test_mistakes_are_answered(control, command, error):
     _, ask = control(["store s/+"])

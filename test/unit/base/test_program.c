@@ -190,6 +190,48 @@ static void mistakes_name_the_option(void **state)
     }
 }
 
+/* What shows only when options are used or seen together is placed, too: but not when the command line said it. */
+static void mistakes_of_the_file_are_placed(void **state)
+{
+    (void)state;
+    struct config c;
+    int code;
+    char conf[128], text[1024], expected[256];
+    snprintf(conf, sizeof(conf), "%s/conf", directory);
+    write_file("# number 1\n\nflag true\n  number\t13\n");
+    rename(path, conf);
+    assert_false(CONFIGURE(&c, &code, ARG("-c"), conf));
+    assert_int_equal(code, 2);
+    read_file(text, sizeof(text));
+    snprintf(expected, sizeof(expected), "testd: %s:4: option number: not 13\n", conf);
+    assert_string_equal(text, expected);
+    write_file("number 20\nlog_dest file /nonexistent/log\n");
+    rename(path, conf);
+    assert_false(CONFIGURE(&c, &code, ARG("-c"), conf, ARG("--number"), ARG("13")));
+    read_file(text, sizeof(text));
+    assert_string_equal(text, "testd: option number: not 13\n");
+    static const struct {
+        const char *text, *placed;
+    } cases[] = {
+        {"option log_dest: full", ":2: option log_dest: full"},
+        {"options number and flag: no", ":1: options number and flag: no"},
+        {"option flag: no", NULL},
+        {"option num: no", NULL},
+        {"number: no", NULL},
+        {"option", NULL},
+        {"", NULL},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct option_error error;
+        option_error_set(&error, "%s", cases[i].text);
+        option_error_locate(&error, conf);
+        snprintf(expected, sizeof(expected), "%s%s", cases[i].placed ? conf : "",
+                 cases[i].placed ? cases[i].placed : cases[i].text);
+        assert_string_equal(error.text, expected);
+    }
+    unlink(conf);
+}
+
 LOG_POINT(log_notice, "test.notice", LOG_NOTICE, "notice");
 LOG_POINT(log_debug, "test.debug", LOG_DEBUG, "debug");
 
@@ -230,9 +272,8 @@ static void logs_to_a_file_and_reopens_it(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(command_line_wins_over_file),
-        cmocka_unit_test(prints_instead_of_running),
-        cmocka_unit_test(mistakes_name_the_option),
+        cmocka_unit_test(command_line_wins_over_file),   cmocka_unit_test(prints_instead_of_running),
+        cmocka_unit_test(mistakes_name_the_option),      cmocka_unit_test(mistakes_of_the_file_are_placed),
         cmocka_unit_test(logs_to_a_file_and_reopens_it),
     };
     return cmocka_run_group_tests(tests, setup, teardown);

@@ -16,7 +16,7 @@ static enum err read_config(const char *text, struct option_error *error)
 static void test_printed_and_read_again(void **state)
 {
     static const char text[] =
-        "source dynamodb\ndynamodb_table t\ntitle A b\nmetric temperature unit=\xC2\xB0"
+        "source dynamodb\ndynamodb_table readings\ntitle A b\nmetric temperature unit=\xC2\xB0"
         "C min=-5 max=3.5e1\nmetric \"two words\" \"unit=m / s\"\nsensors a \"b c\"\nsensors d a\n";
     struct option_error error;
     struct buffer first;
@@ -56,6 +56,8 @@ static void test_mistakes(void **state)
         {"sqlite_file f\nmetric a min=1 min=2\n", "min="},
         {"sqlite_file f\nmetric a max=1e\n", "max="},
         {"sqlite_file f\nmetric a unit=\n", "unit="},
+        {"sqlite_file f\nmetric a min=2 max=-1e1\n", "min="},
+        {"source dynamodb\ndynamodb_table a b\n", "dynamodb_table"},
         {"sqlite_file f\nmetric a colour=red\n", "metric"},
         {"sqlite_file f\nmetric a\nmetric a\n", "metric"},
         {"sqlite_file f\nsensors \"\"\n", "sensors"},

@@ -184,6 +184,30 @@ static void test_numbers(void **state)
     }
 }
 
+/* Where a range begins within the grid does not make one point more than was asked for. */
+static void test_never_more_than_points(void **state)
+{
+    (void)state;
+    for (uint32_t points = 1; points <= 12; points++) {
+        for (int64_t from = 0; from < 40; from++) {
+            struct downsample *d = begin(from, from + 39, points);
+            for (int64_t t = from; t < from + 40; t++) {
+                add(d, t, "{\"a\":1}");
+            }
+            const char *text = end(d);
+            size_t rows = 1;
+            for (const char *p = strchr(text, '[') + 1; *p != ']'; p++) {
+                rows += *p == ',' ? 1 : 0;
+            }
+            assert_in_range(rows, points > 2 ? points / 2 : 1, points);
+        }
+    }
+    struct downsample *d = begin(500, 1499, 1);
+    add(d, 500, "{\"a\":1}");
+    add(d, 1400, "{\"a\":3}");
+    assert_string_equal(end(d), "{\"t\":[950],\"a\":{\"min\":[1],\"max\":[3],\"avg\":[2],\"count\":[2]}}");
+}
+
 /* A range that moves on keeps its grid: its newest buckets alone are the same as in all of it. */
 static void test_grid_stays(void **state)
 {
@@ -210,6 +234,7 @@ int main(void)
         cmocka_unit_test(test_nothing),
         cmocka_unit_test(test_buckets),
         cmocka_unit_test(test_ends_belong_to_the_range),
+        cmocka_unit_test(test_never_more_than_points),
         cmocka_unit_test(test_gap),
         cmocka_unit_test(test_states),
         cmocka_unit_test(test_names),

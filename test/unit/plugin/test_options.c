@@ -122,6 +122,17 @@ static void test_options_that_go_together(void **state)
     bad(LINES({"aws_role_alias", "r"}, {"aws_credentials_endpoint", "h"}), "iot_certfile");
     bad(LINES({"iot_client_id", "$x"}), "iot_client_id");
     bad(LINES({"local_password", "x"}), "local_username");
+    bad(LINES({"iot_notifications", "up/#"}), "iot_notifications");
+    bad(LINES({"dynamodb_table", "a b"}), "dynamodb_table");
+    bad(LINES({"dynamodb_table", "ab"}), "dynamodb_table");
+    char id[130];
+    memset(id, 'x', sizeof(id));
+    id[128] = '\0';
+    plugin_options_unref(good(LINES({"iot_client_id", id})));
+    bad(LINES({"iot_client_id", id}, {"iot_connections", "2"}), "iot_client_id");
+    id[126] = '\0';
+    plugin_options_unref(good(LINES({"iot_client_id", id}, {"iot_connections", "9"})));
+    bad(LINES({"iot_client_id", id}, {"iot_connections", "10"}), "iot_client_id");
 }
 
 static char *write_file(const char *text)
@@ -157,6 +168,11 @@ static void test_mistake_in_config_file_names_file_and_line(void **state)
     snprintf(place, sizeof(place), "%s:3", path);
     bad(LINES({"config_file", path}), place);
     bad(LINES({"config_file", path}), "sys_interval");
+    unlink(path);
+    free(path);
+    path = write_file("sqlite_file /x\n\niot_endpoint host\n");
+    snprintf(place, sizeof(place), "%s:3: option iot_endpoint", path);
+    bad(LINES({"config_file", path}), place);
     unlink(path);
     free(path);
 }

@@ -1,0 +1,46 @@
+#include "plugin/option_notes.h"
+
+#include "base/log.h"
+
+LOG_POINT(log_qos, "config.qos", LOG_NOTICE, "AWS IoT Core has no QoS 2: these topic lines use QoS 1");
+LOG_POINT(log_unseen, "config.unseen", LOG_WARNING,
+          "the broker shows no message of these topics to a plugin: this line never matches");
+
+/* mosquitto publishes $SYS itself, takes $CONTROL for its plugins, and $share/ is no topic. */
+static bool is_unseen(const char *prefix, const char *filter)
+{
+    static const char *const trees[] = {"$SYS/", "$CONTROL/", "$share/"};
+    const char *local = prefix && prefix[0] ? prefix : filter;
+    for (size_t i = 0; i < sizeof(trees) / sizeof(trees[0]); i++) {
+        if (strncmp(local, trees[i], strlen(trees[i])) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void note_unseen(const char *option, const char *prefix, const char *filter)
+{
+    char text[128];
+    if (is_unseen(prefix, filter)) {
+        log_emit(&log_unseen, "option=%s filter=\"%s\"", option, log_escape(bytes_str(filter), text, sizeof(text)));
+    }
+}
+
+void option_notes_log(const struct plugin_options *o)
+{
+    size_t lowered = 0;
+    for (size_t i = 0; i < o->topic_count; i++) {
+        const struct topic_route *r = &o->topics[i];
+        lowered += r->qos_lowered;
+        if (r->direction != ROUTE_IN) {
+            note_unseen("topic", r->local_prefix, r->filter);
+        }
+    }
+    for (size_t i = 0; i < o->store_count; i++) {
+        note_unseen("store", NULL, o->stores[i].filter);
+    }
+    if (lowered > 0) {
+        log_emit(&log_qos, "lines=%zu", lowered);
+    }
+}

@@ -1,0 +1,10 @@
+/* What is right in a configuration, but may not be what was meant: said in the log when it is taken. */
+#ifndef PLUGIN_OPTION_NOTES_H
+#define PLUGIN_OPTION_NOTES_H
+
+#include "plugin/options.h"
+
+/* Topic lines that ask for QoS 2, and lines for topics of which the broker shows nothing to a plugin. Broker's thread. */
+void option_notes_log(const struct plugin_options *o);
+
+#endif

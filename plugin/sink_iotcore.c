@@ -20,7 +20,7 @@ enum {
     LATENCY_WEIGHT = 16,
     SPARE_MAX = 1024,
     ESCAPED_SIZE = 400,
-    ALONE_PER_MS = 4, /* messages that the broker's thread sends itself */
+    ALONE_PER_MS = 6, /* below that the broker's thread sends them itself: about 2,500 messages a second */
     BUSY_PER_MS = 16, /* messages sent and acknowledged, from which on they are handled in batches */
     NAP_US = 300,
 };
@@ -40,12 +40,10 @@ struct sink_iotcore {
     bool pumping;
     int work_left; /* of this turn */
     struct turn *turn;
-    uint64_t busy_ms;     /* the loop's millisecond ... */
-    uint64_t busy_count;  /* ... in which so many messages were sent or acknowledged ... */
-    uint64_t busy_rate;   /* ... and how many in each before */
-    bool borrowed;        /* the broker's thread is at work: no files */
-    uint64_t alone_ms;    /* the millisecond ... */
-    unsigned alone_count; /* ... in which it has sent so many */
+    uint64_t busy_ms;    /* the loop's millisecond ... */
+    uint64_t busy_count; /* ... in which so many messages were sent or acknowledged ... */
+    uint64_t busy_rate;  /* ... and how many in each before */
+    bool borrowed;       /* the broker's thread is at work: no files */
     bool paused;
     unsigned wanting;  /* a connection that wanted records, looked at first */
     uv_timer_t timer;  /* pump again soon */
@@ -350,15 +348,14 @@ static void wake(struct sink *base)
     pump(s);
 }
 
-/* A few in a millisecond; more of them are for the loop's thread, which takes batches. */
-static bool is_alone(struct sink_iotcore *s)
+/* Messages sent or acknowledged in a millisecond, of late. */
+static uint64_t traffic(const struct sink_iotcore *s)
 {
     uint64_t now = uv_now(s->host->loop);
-    if (now != s->alone_ms) {
-        s->alone_ms = now;
-        s->alone_count = 0;
+    if (now != s->busy_ms) {
+        return s->busy_count / (now - s->busy_ms);
     }
-    return ++s->alone_count <= ALONE_PER_MS;
+    return s->busy_count > s->busy_rate ? s->busy_count : s->busy_rate;
 }
 
 static bool send_alone(struct sink *base, const struct record *r)
@@ -367,7 +364,7 @@ static bool send_alone(struct sink *base, const struct record *r)
     struct mono now = now_of(s);
     struct iotcore_connection *c = connection_for(s, r);
     if (s->has_records || s->window_full || r->remote_qos == 0 || iotcore_refusal(r, c->flow.payload_max) ||
-        !cursor_is_near(s->host->cursor) || !connection_ready(c, now) || !is_alone(s)) {
+        !cursor_is_near(s->host->cursor) || !connection_ready(c, now) || traffic(s) >= ALONE_PER_MS) {
         return false;
     }
     s->borrowed = true;

@@ -14,7 +14,8 @@ struct turn {
     uv_loop_t *loop;
     uv_prepare_t before_poll;
     uv_check_t after_poll;
-    uv_idle_t not_done;   /* active while the list is not empty, and until awake_until: the loop must not sleep */
+    uv_idle_t
+        not_done; /* active while the list is not empty, before a nap, and until awake_until: the loop must not sleep */
     unsigned nap_us;      /* before polling; 0 = none */
     bool just_awake;      /* the next poll is the first since turn_stay_awake */
     uint64_t awake_until; /* of uv_hrtime; 0 = not asked for */
@@ -71,7 +72,7 @@ static void delist(struct turn *t)
 
 static void stop_if_done(struct turn *t)
 {
-    if (!t->first && !t->later && !t->awake_until) {
+    if (!t->first && !t->later && !t->nap_us && !t->awake_until) {
         uv_idle_stop(&t->not_done);
     }
 }
@@ -113,6 +114,7 @@ static void on_before_poll(uv_prepare_t *handle)
         const struct timespec time = {.tv_nsec = t->nap_us * 1000L};
         nanosleep(&time, NULL);
         t->nap_us = 0;
+        stop_if_done(t);
     }
     if (t->awake_until && !t->first && !t->later) {
         rest(t);
@@ -252,6 +254,7 @@ void turn_remove(struct turn *t, struct turn_item *item)
 
 void turn_nap(struct turn *t, unsigned us)
 {
+    uv_idle_start(&t->not_done, on_not_done);
     t->nap_us = us > t->nap_us ? us : t->nap_us;
 }
 

@@ -431,6 +431,15 @@ static void stop(struct plugin *p)
     free(p);
 }
 
+/* The broker ends without cleanup when it cannot open a listener. Our threads must not run on while libraries are torn down. */
+static void on_exit_of_process(void)
+{
+    if (loaded) {
+        forwarder_destroy(loaded->forwarder, 0);
+        loaded->forwarder = NULL;
+    }
+}
+
 int mosquitto_plugin_version(int supported_version_count, const int *supported_versions)
 {
     for (int i = 0; i < supported_version_count; i++) {
@@ -473,6 +482,8 @@ int mosquitto_plugin_init(mosquitto_plugin_id_t *identifier, void **userdata, st
     drain_outbox(p, OUTBOX_PER_TURN);
     loaded = p;
     *userdata = p;
+    /* Now, so that it runs before what OpenSSL has registered. */
+    (void)atexit(on_exit_of_process);
     return MOSQ_ERR_SUCCESS;
 }
 

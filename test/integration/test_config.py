@@ -3,6 +3,7 @@
 import os
 import pathlib
 import re
+import socket
 import stat
 import subprocess
 import sys
@@ -141,6 +142,16 @@ def test_starts_quickly_without_the_cloud(broker, client_id, pki):
         start = time.monotonic()
         assert b.stop() == 0
         assert time.monotonic() - start < 6
+
+
+def test_listener_that_cannot_be_opened(broker, gate, client_id):
+    """The broker ends without a word to its plugins: our threads end before the libraries that they use are torn down."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        b = broker(options=[*gate().plugin_options(client_id), "topic # out 1", "store #"], start=False,
+                   conf=f"listener {taken.getsockname()[1]} 127.0.0.1")
+        for _ in range(12):
+            code, log = b.start_refused()
+            assert code == 1 and "plugin.started" in log
 
 
 def test_same_plugin_twice(broker, plugin):

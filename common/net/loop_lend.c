@@ -68,8 +68,8 @@ bool loop_borrow(struct loop *l)
 
 void loop_return(struct loop *l)
 {
-    int timeout =
-        uv_backend_timeout(&l->uv); /* 0 also when libuv has descriptors to watch that the kernel does not know yet */
+    /* 0 also when libuv has descriptors to watch that the kernel does not know yet. */
+    int timeout = uv_backend_timeout(&l->uv);
     bool wake = timeout >= 0 && uv_now(&l->uv) + (uint64_t)timeout < l->asleep_until;
     pthread_mutex_unlock(&l->use);
     if (wake) {

@@ -252,7 +252,7 @@ static const struct option_row rows[] = {
      .print = program_print_log_type,
      .finish = program_finish_log_type,
      .arg = "error|warning|notice|information|debug|all|none ...",
-     .text = "Which lines are logged, to standard error: the web server's error log. Default: all but debug."},
+     .text = "Which lines are logged, to standard error: the web server's log. Default: all but debug."},
 };
 
 const struct option_table dashboard_option_table = {rows, sizeof(rows) / sizeof(rows[0])};

@@ -81,7 +81,7 @@ static enum err answer(const struct api *api, const struct location *l, const st
     }
     if (!api) {
         return reply_error(x, 500, "not-configured",
-                           "The dashboard's configuration cannot be used. The web server's error log says why.");
+                           "The dashboard's configuration cannot be used. " SOURCE_LOG " says why.");
     }
     return api_answer(api, &r, x);
 }

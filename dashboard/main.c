@@ -93,6 +93,8 @@ static enum err write_stream(void *ctx, struct bytes data)
     return E_OK;
 }
 
+/* Without an api (the configuration cannot be used): until one request has heard so. The web server then starts a new process,
+ * which reads a configuration that may have been corrected. */
 static int answer_many(const struct api *api)
 {
     FCGX_Request request;
@@ -111,6 +113,9 @@ static int answer_many(const struct api *api)
         }
         FCGX_Finish_r(&request);
         log_flush_suppressed();
+        if (!api) {
+            break;
+        }
     }
     FCGX_Free(&request, 1);
     return EXIT_SUCCESS;
@@ -139,7 +144,11 @@ static int serve(const struct dashboard_config *config, bool is_cgi)
     enum err e = source_open(config, &api.source, &error);
     if (e != E_OK) {
         program_complain(&program, &config->program, e, &error);
-        return is_cgi ? answer_once(NULL) : EXIT_FAILURE;
+        if (is_cgi) {
+            return answer_once(NULL);
+        }
+        answer_many(NULL);
+        return EXIT_FAILURE;
     }
     if (is_cgi) {
         leave(answer_once(&api));
@@ -158,7 +167,13 @@ int main(int argc, char **argv)
     struct sigaction ignore = {.sa_handler = SIG_IGN};
     sigaction(SIGPIPE, &ignore, NULL);
     if (!configure(argc, argv, is_request, &config, &code)) {
-        return is_cgi && is_request ? answer_once(NULL) : code;
+        if (is_cgi && is_request) {
+            return answer_once(NULL);
+        }
+        if (!is_cgi && code != EXIT_SUCCESS) {
+            answer_many(NULL);
+        }
+        return code;
     }
     log_init(write_log, &config, LOG_DEBUG);
     if (is_cgi) {

@@ -11,19 +11,20 @@ static const struct source_fault_answer answers[SOURCE_FAULT_COUNT_] = {
                         "There is no store yet. Is the plugin running, and does it store where the dashboard reads?"},
     [SOURCE_EMPTY] = {503, 5, "store-empty",
                       "Nothing has been stored yet. Publish something that a store line matches."},
-    [SOURCE_ACCESS] = {500, 0, "store-access",
-                       "The web server's user may not read the store. Its error log names the file or table."},
-    [SOURCE_BROKEN] = {500, 0, "store-broken", "The store cannot be read. The web server's error log says why."},
+    [SOURCE_ACCESS] =
+        {500, 0, "store-access",
+         "The web server's user may not read the store: usermod -a -G mosquitto www-data, and restart the web "
+         "server. " SOURCE_LOG " names the file or table."},
+    [SOURCE_BROKEN] = {500, 0, "store-broken", "The store cannot be read. " SOURCE_LOG " says why."},
     [SOURCE_THROTTLED] = {503, 2, "store-throttled",
                           "DynamoDB is throttling: the table gets more requests than its capacity."},
     [SOURCE_UNREACHABLE] = {503, 5, "store-unreachable", "DynamoDB cannot be reached from the gateway at the moment."},
     [SOURCE_CREDENTIALS] = {503, 10, "store-credentials",
-                            "There are no valid AWS credentials. The web server's error log says which were tried."},
+                            "There are no valid AWS credentials. " SOURCE_LOG " says which were tried."},
     [SOURCE_TIMEOUT] = {504, 5, "store-timeout", "The store took too long to answer. Try a shorter time range."},
-    [SOURCE_CONFIGURATION] =
-        {500, 0, "store-configuration",
-         "DynamoDB refused the request: check table, keys, region and permissions. The web server's "
-         "error log says more."},
+    [SOURCE_CONFIGURATION] = {500, 0, "store-configuration",
+                              "DynamoDB refused the request: check table, keys, region and permissions. " SOURCE_LOG
+                              " says more."},
     [SOURCE_MEMORY] = {503, 5, "no-memory", "Not enough memory for this answer. Try a shorter time range."},
 };
 

@@ -24,6 +24,9 @@ enum source_fault {
     SOURCE_FAULT_COUNT_ /* number of faults; not a fault */
 };
 
+/* Where the browser is told to look: log lines go to standard error, and where that ends is the web server's choice. */
+#define SOURCE_LOG "The log (journalctl -u lighttpd, or the web server's error log)"
+
 struct source_error {
     enum source_fault fault;
     char detail[400]; /* for the log, never for the browser */

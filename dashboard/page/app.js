@@ -10,6 +10,7 @@ const RETRY_MAX_MS = 60000;
 const HIDDEN_MAX_MS = 300000;
 const STALE_MS = 300000;
 const FILTER_FROM = 13; // sensors
+const MANY_TILES = 24; // more of them scroll in a box of their own, so that the charts stay near
 const THEMES = ["auto", "light", "dark"];
 
 const $ = (id) => document.getElementById(id);
@@ -63,7 +64,7 @@ function metricKeys() {
 const metricNames = () => metricKeys().map(metricName);
 
 function toggleButton(text, pressed, onclick, label) {
-    return el("button", {type: "button", "aria-pressed": String(pressed), "aria-label": label, onclick}, text);
+    return el("button", {type: "button", "aria-pressed": String(pressed), "aria-label": label, title: text, onclick}, el("span", {class: "name"}, text));
 }
 
 /** New buttons in place of old ones; the focus stays on the one with the same text. */
@@ -82,7 +83,7 @@ function drawControls() {
     const shown = state.metrics.length ? state.metrics : metricNames();
     replaceButtons($("metrics"), metricNames().length > 1 ? metricNames().map((m) => toggleButton(m, shown.includes(m), () => toggleMetric(m))) : []);
     $("exports").replaceChildren(...state.sensors.filter((s) => data.part(s)).map((s) =>
-        el("a", {class: "button", href: csvPath(s, Math.round(from), Math.round(to)), download: ""}, `CSV ${s}`)),
+        el("a", {class: "button", href: csvPath(s, Math.round(from), Math.round(to)), download: "", title: s}, el("span", {class: "name"}, `CSV ${s}`))),
         el("button", {type: "button", onclick: saveJson}, "JSON"));
     if (!$("custom").contains(document.activeElement)) {
         $("from").value = toInput(from, state.utc);
@@ -132,6 +133,7 @@ function staleAfter(sensor) {
 function drawTiles() {
     const {matches, shown} = found(sensors, state.sensors, $("filter").value);
     showTiles($("tiles"), shown, state.sensors, {setting, ontoggle: toggleSensor, staleAfter});
+    $("tiles").classList.toggle("many", shown.length > MANY_TILES);
     $("find").hidden = sensors.length < FILTER_FROM;
     $("found").textContent = `${matches} of ${sensors.length} sensors${matches > shown.length ? `, the first ${shown.length} are shown` : ""}`;
     $("sensors-hint").hidden = sensors.length < 2;

@@ -1,7 +1,7 @@
 // One card for each metric: chart (numbers) or state bands (anything else), legend, statistics and the same as a table.
 
 import {chartRows, metricName, stateRuns, statistics} from "./data.js?v=@VERSION@";
-import {average, decimals, duration, el, number, time} from "./format.js?v=@VERSION@";
+import {average, decimals, duration, el, number, tick, time} from "./format.js?v=@VERSION@";
 
 const SHARES_MAX = 8; // states that are listed
 
@@ -127,7 +127,7 @@ export class Card {
             yRangePad: 8,
             interactionModel: interaction(Dygraph),
             animatedZooms: false,
-            axes: {x: {axisLabelWidth: 72}, y: {axisLabelWidth: 56, axisLabelFormatter: number, pixelsPerLabel: 36}},
+            axes: {x: {axisLabelWidth: 72}, y: {axisLabelWidth: 56, axisLabelFormatter: tick, pixelsPerLabel: 36}},
             highlightCallback: (event, x) => this.owner.oncursor(x),
             unhighlightCallback: () => this.owner.oncursor(null),
             zoomCallback: (from, to) => this.zoomed(Math.round(from), Math.round(to)),

@@ -24,6 +24,12 @@ export function number(value) {
     return size !== 0 && (size >= 1e9 || size < 1e-4) ? value.toExponential(3) : String(Number(value.toPrecision(6)));
 }
 
+/** For an axis, where room is scarce: no more digits than its steps need. */
+export function tick(value) {
+    const text = String(Number(value.toPrecision(5)));
+    return text.length <= 8 ? text : Number(value.toPrecision(4)).toExponential().replace("e+", "e");
+}
+
 /** Digits behind the point that measured values come with. */
 export function decimals(values) {
     return values.reduce((most, v) => {
@@ -37,11 +43,16 @@ export function average(value, digits) {
     return number(Number(value.toFixed(digits + 1)));
 }
 
+/** Clocks of gateway and browser may differ a little; a time further ahead is a wrong clock. */
+export const AHEAD_MS = 60000;
+
 export function age(ms) {
-    const seconds = Math.max(0, Math.round(ms / 1000));
+    const ahead = ms < -AHEAD_MS;
+    const seconds = Math.max(0, Math.round((ahead ? -ms : ms) / 1000));
     const units = [[86400 * 2, 86400, "d"], [7200, 3600, "h"], [120, 60, "min"], [0, 1, "s"]];
     const [, size, name] = units.find(([from]) => seconds >= from);
-    return `${Math.floor(seconds / size)} ${name} ago`;
+    const text = `${Math.floor(seconds / size)} ${name}`;
+    return ahead ? `${text} in the future` : `${text} ago`;
 }
 
 export function duration(ms) {

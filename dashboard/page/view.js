@@ -1,6 +1,6 @@
 // Tiles of the sensors, and what is said when there is nothing to show.
 
-import {age, el, number} from "./format.js?v=@VERSION@";
+import {AHEAD_MS, age, el, number} from "./format.js?v=@VERSION@";
 import {color} from "./chart.js?v=@VERSION@";
 
 const TILE_VALUES = 6;
@@ -19,15 +19,15 @@ function valueElement(name, value, setting) {
     const text = typeof value === "number" ? number(value) : String(value);
     return el("span", {class: flag ? "value out-of-range" : "value"},
         el("span", {class: "value-number"}, text === "" ? "(empty)" : text, setting.unit ? el("small", {}, setting.unit) : null),
-        el("span", {class: "value-name"}, name, flag ? el("span", {class: "flag"}, ` ${flag}`) : null));
+        el("span", {class: "value-name", title: name}, name, flag ? el("span", {class: "flag"}, ` ${flag}`) : null));
 }
 
-/** A sensor without news for longer than `limit` is stale. */
+/** A sensor without news for longer than `limit` is stale; one with news from tomorrow has a wrong clock, or the gateway had. */
 function ageElement(last, limit) {
     const since = Date.now() - last;
-    const stale = since > limit;
-    return el("span", {class: "age", "data-state": stale ? "stale" : "online"}, el("span", {class: "dot", "aria-hidden": "true"}),
-              `${stale ? "stale" : "online"}, ${age(since)}`);
+    const word = since < -AHEAD_MS ? "wrong clock?" : since > limit ? "stale," : "online,";
+    return el("span", {class: "age", "data-state": word === "online," ? "online" : "stale"}, el("span", {class: "dot", "aria-hidden": "true"}),
+              `${word} ${age(since)}`);
 }
 
 function tile(sensor, index, owner) {
@@ -42,7 +42,7 @@ function tile(sensor, index, owner) {
     const more = names.length > TILE_VALUES ? el("span", {class: "value-name more"}, `and ${names.length - TILE_VALUES} more`) : null;
     return el("li", {}, el("button", {type: "button", class: "tile", "aria-pressed": String(index >= 0), "data-sensor": sensor.sensor,
                                       onclick: () => owner.ontoggle(sensor.sensor)},
-        el("span", {class: "tile-name"}, swatch, el("span", {}, sensor.sensor)),
+        el("span", {class: "tile-name", title: sensor.sensor}, swatch, el("span", {}, sensor.sensor)),
         el("span", {class: "values"}, ...values, more), ageElement(sensor.last, owner.staleAfter(sensor.sensor))));
 }
 

@@ -182,20 +182,21 @@ def test_beside_a_writer_at_full_speed(dashboard, store):
     assert len(waits) > 5 and max(waits) < 3
 
 
-def test_mistakes_in_the_configuration(build, tmp_path):
-    """FastCGI does not start; CGI says so to the browser, without the detail."""
+def test_mistakes_in_the_configuration(dashboard, build, tmp_path):
+    """Both say so to the browser, without the detail; FastCGI goes on by itself once the file is right."""
+    fill_sqlite(tmp_path / "store.db", [("a", T0, {"x": 1})])
+    d = dashboard([f"sqlite_file {tmp_path}/store.db", "points many"])
+    answer = d.get("/api/sensors")
+    assert answer.status == 500 and answer.json()["code"] == "not-configured" and b"points" not in answer.body
+    d.conf.write_text(f"sqlite_file {tmp_path}/store.db\n")
+    wait_until(lambda: d.get("/api/sensors").status == 200, 10, "the corrected configuration", 0.3)
     conf = tmp_path / "bad.conf"
     conf.write_text("sqlite_file x\npoints many\n")
     program = pathlib.Path(build) / "dashboard" / "dashboard.cgi"
     env = {**os.environ, "DASHBOARD_CONF": str(conf)}
-    listener = socket.socket(socket.AF_UNIX)
-    listener.bind(str(tmp_path / "socket"))
-    listener.listen(1)
-    fast = subprocess.run([program], stdin=listener, capture_output=True, text=True, env=env, timeout=20)
-    listener.close()
-    assert fast.returncode == 2 and "bad.conf:2" in fast.stderr and "points" in fast.stderr
     cgi = subprocess.run([program, "-c", "/etc/passwd"], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=20,
                          env={**env, "GATEWAY_INTERFACE": "CGI/1.1", "REQUEST_METHOD": "GET", "REQUEST_URI": "/api/sensors"})
+    assert "bad.conf:2" in cgi.stderr and "points" in cgi.stderr
     assert cgi.stdout.startswith("Status: 500 ") and "bad.conf" not in cgi.stdout and "passwd" not in cgi.stderr
     assert json.loads(cgi.stdout.split("\n\n", 1)[1])["code"] == "not-configured"
 

@@ -42,6 +42,8 @@ def stations(dashboard, tmp_path):
 
 
 def test_looks(stations, tmp_path):
+    """Also with names and numbers that are longer than the screen is wide."""
+    fill_sqlite(tmp_path / "store.db", [("roof", now(), {"m" * 150: -1.5e200}), ("s" * 200, now() + 5 * 86400000, {"text": "t" * 300})])
     seen = browse(stations, tmp_path, "look", "?sensor=greenhouse&sensor=roof")
     assert set(seen) == {"desktop", "dark", "phone"}
     for screen in seen.values():

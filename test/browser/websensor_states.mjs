@@ -18,13 +18,14 @@ const context = await chromium.launchPersistentContext(profile, {
     "--disable-component-update", "--disable-sync", "--host-resolver-rules=MAP gateway.test 127.0.0.1"],
 });
 
-// visit(URL, script that runs before the page's own, whether to press Start) -> what the page says
-async function visit(target, before, press) {
+// visit(URL, script that runs before the page's own, whether to press Start, name of the phone) -> what the page says
+async function visit(target, before, press, name) {
   const page = await context.newPage();
   const errors = [];
   page.on("pageerror", (e) => errors.push(String(e)));
   if (before) await page.addInitScript(before);
   await page.goto(target);
+  if (name) await page.fill("#device", name);
   if (press) await page.click("#start");
   await page.waitForSelector("#notice:not([hidden])", { timeout: 15000 }).catch(() => {});
   const says = {
@@ -49,6 +50,7 @@ try {
     failed: await visit(url, permission('Promise.reject(new Error("no user gesture"))'), true),
     noApi: await visit(url, "delete window.DeviceMotionEvent;", true),
     noSensor: await visit(url, null, true),
+    badName: await visit(url, null, true, "Müller's phone"),
   }));
 } finally {
   await context.close();

@@ -90,7 +90,7 @@ def test_states(plain_broker, websensor, server_id):  # noqa: F811
     w = websensor(plain_broker().port, identity=server_id)
     seen = drive("websensor_states.mjs", f"https://localhost:{w.https}/", w.http)
     words = {"insecure": "HTTPS only", "insecurePressed": "HTTPS only", "denied": "denied", "failed": "denied",
-             "noApi": "no motion sensors", "noSensor": "does not report any motion"}
+             "noApi": "no motion sensors", "badName": "letters, digits", "noSensor": "does not report any motion"}
     for state, text in words.items():
         says = seen[state]
         assert text in says["notice"] and says["kind"] == "problem" and says["errors"] == [], (state, says)

@@ -59,14 +59,24 @@
 
   const round = (v) => Math.round(v * 1000) / 1000;
 
+  let name = ""; // the last one that was right: the gateway refuses batches of any other
+
+  // Whether the phone's name can be a thing's; says what is wrong with it.
+  function checkName() {
+    const typed = $("device").value.trim();
+    const right = /^[A-Za-z0-9:_-]*$/.test(typed);
+    if (right) name = typed;
+    say(right ? "" : "problem", right ? "" : "The name of this phone takes letters, digits, colon, underscore and hyphen only.");
+    return right;
+  }
+
   function takeBatch() {
     const b = batch;
     const rate = rateOf(b.t);
     if (b.t.length < 2 || rate < 15) return null;
     batch = empty();
     const common = { session, seq: seq++, time: Date.now() };
-    const device = $("device").value.trim();
-    if (device) common.device = device;
+    if (name) common.device = name;
     if ($("mode").value === "proc") {
       const v = stream.judge() || { walking: false, cadence: 0, confidence: 0 };
       return ["walk-sensor/proc", { ...common, ...v, cadence: round(v.cadence), confidence: round(v.confidence) }, rate];
@@ -94,7 +104,7 @@
     const b = takeBatch();
     showTrace();
     if (b) {
-      say("", "");
+      checkName();
       showVerdict(b[2]);
       outbox.add(b[0], JSON.stringify(b[1]));
     } else if (!heard && performance.now() - started > 3000) {
@@ -143,7 +153,7 @@
   }
 
   async function start() {
-    if (!(await permitted())) return;
+    if (!checkName() || !(await permitted())) return;
     running = true;
     heard = false;
     started = performance.now();
@@ -218,6 +228,7 @@
   }
 
   remember("device");
+  $("device").addEventListener("change", checkName);
   remember("mode");
   makeGraph();
   showOutbox();

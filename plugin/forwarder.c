@@ -4,10 +4,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-LOG_POINT(
-    log_no_tick, "broker.no-tick", LOG_ERROR,
-    "the broker gives no ticks: metrics, commands and log lines wait (mosquitto 2.0.11 with per_listener_settings "
-    "true: update mosquitto or set it to false)");
+LOG_POINT(log_no_tick, "broker.no-tick", LOG_ERROR,
+          "the broker gives no ticks: metrics, commands and log lines wait. Mosquitto 2.0.11 with "
+          "per_listener_settings true? "
+          "Set it to false, or update; there it captures nothing if the plugin line stands before the first listener");
 LOG_POINT(log_post, "forwarder.post", LOG_ERROR, "the loop thread does not take requests");
 
 #define HOUSEKEEPING_MS 1000u

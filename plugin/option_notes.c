@@ -5,6 +5,7 @@
 LOG_POINT(log_qos, "config.qos", LOG_NOTICE, "AWS IoT Core has no QoS 2: these topic lines use QoS 1");
 LOG_POINT(log_unseen, "config.unseen", LOG_WARNING,
           "the broker shows no message of these topics to a plugin: this line never matches");
+LOG_POINT(log_unused, "config.unused", LOG_WARNING, "this does nothing without lines that send messages to it");
 
 /* mosquitto publishes $SYS itself, takes $CONTROL for its plugins, and $share/ is no topic. */
 static bool is_unseen(const char *prefix, const char *filter)
@@ -27,6 +28,21 @@ static void note_unseen(const char *option, const char *prefix, const char *filt
     }
 }
 
+/* Sinks that get nothing: the broker runs, and a line was forgotten. */
+static void note_unused(const struct plugin_options *o)
+{
+    const char *store = o->sqlite_file ? "sqlite_file" : o->dynamodb_table ? "dynamodb_table" : NULL;
+    if (o->topic_count == 0 && o->iot_endpoint.host) {
+        log_emit(&log_unused, "option=iot_endpoint missing=topic");
+    }
+    if (o->store_count == 0 && store) {
+        log_emit(&log_unused, "option=%s missing=store", store);
+    }
+    if (o->topic_count + o->store_count == 0 && !o->iot_endpoint.host && !store) {
+        log_emit(&log_unused, "option=plugin missing='topic or store'");
+    }
+}
+
 void option_notes_log(const struct plugin_options *o)
 {
     size_t lowered = 0;
@@ -43,4 +59,5 @@ void option_notes_log(const struct plugin_options *o)
     if (lowered > 0) {
         log_emit(&log_qos, "lines=%zu", lowered);
     }
+    note_unused(o);
 }

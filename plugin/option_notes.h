@@ -4,7 +4,8 @@
 
 #include "plugin/options.h"
 
-/* Topic lines that ask for QoS 2, and lines for topics of which the broker shows nothing to a plugin. Broker's thread. */
+/* Topic lines that ask for QoS 2, lines for topics of which the broker shows nothing to a plugin, stores and an endpoint to which
+ * no line sends. Broker's thread. */
 void option_notes_log(const struct plugin_options *o);
 
 #endif

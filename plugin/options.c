@@ -116,6 +116,7 @@ static const struct option_row rows[] = {
     {.name = "dynamodb_ttl",
      .type = OPTION_DURATION,
      AT(dynamodb_ttl),
+     .needs_unit = true,
      .max = UINT64_C(36500) * DAY_MS,
      .initial = "0",
      .arg = "TIME",
@@ -124,6 +125,7 @@ static const struct option_row rows[] = {
     {.name = "sqlite_retention",
      .type = OPTION_DURATION,
      AT(sqlite_retention),
+     .needs_unit = true,
      .max = UINT64_C(36500) * DAY_MS,
      .initial = "0",
      .arg = "TIME",
@@ -270,10 +272,10 @@ static enum err check_values(const struct plugin_options *o, struct option_error
 static enum err check_together(const struct plugin_options *o, struct option_error *error)
 {
     if (o->topic_count > 0 && !o->iot_endpoint.host) {
-        return wrong(error, "option topic forwards to AWS IoT Core, but iot_endpoint is not set");
+        return wrong(error, "option topic: it forwards to AWS IoT Core, but iot_endpoint is not set");
     }
     if (o->store_count > 0 && !o->sqlite_file && !o->dynamodb_table) {
-        return wrong(error, "option store has no store: set sqlite_file, dynamodb_table or both");
+        return wrong(error, "option store: there is nowhere to store: set sqlite_file, dynamodb_table or both");
     }
     if (o->iot_endpoint.host && (!o->iot_certfile || !o->iot_keyfile)) {
         return wrong(error, "option iot_endpoint needs iot_certfile and iot_keyfile");
@@ -311,7 +313,9 @@ static enum err read_lines(struct plugin_options *o, const struct plugin_option 
         struct option_error why = {""};
         enum err e = options_read_file(&plugin_option_table, o, path, &why);
         if (e) {
-            option_error_set(error, "option config_file: %s", why.text);
+            bool prefixed = strstr(why.text, "unknown option plugin_opt_") != NULL;
+            option_error_set(error, "option config_file: %s%s", why.text,
+                             prefixed ? " (in this file options stand without plugin_opt_)" : "");
         }
         if (!e && strcmp(path, o->config_file) != 0) {
             e = wrong(error, "option config_file must not stand in the file that it names");

@@ -19,7 +19,7 @@
 #define OUTBOX_PER_TURN 200u
 #define USER_PROPERTIES_MAX (256u * 1024u)
 
-LOG_POINT(log_config, "config.invalid", LOG_ERROR, "the configuration is wrong");
+LOG_POINT(log_config, "config.invalid", LOG_ERROR, "the configuration is wrong:");
 LOG_POINT(log_twice, "plugin.twice", LOG_ERROR, "the plugin is loaded twice; one plugin line is enough");
 LOG_POINT(log_started, "plugin.started", LOG_NOTICE, "running");
 LOG_POINT(log_stopped, "plugin.stopped", LOG_NOTICE, "stopped");

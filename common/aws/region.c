@@ -49,7 +49,8 @@ enum err aws_region_find(const char *configured, const struct aws_profile *profi
     for (size_t i = 0; i < sizeof(said) / sizeof(said[0]); i++) {
         if (said[i].value && said[i].value[0]) {
             if (!is_region(bytes_str(said[i].value))) {
-                aws_error_set(error, "%s is no name of a region", said[i].from);
+                aws_error_set(error, "%s: '%.40s' is not the name of a region, such as eu-central-1", said[i].from,
+                              said[i].value);
                 return E_INVALID;
             }
             snprintf(out, AWS_REGION_SIZE, "%s", said[i].value);

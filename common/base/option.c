@@ -90,6 +90,12 @@ static const char *format_number(const struct option_row *row, uint64_t n, char 
     return out;
 }
 
+static bool is_bare_number(struct bytes value, uint64_t n)
+{
+    uint8_t last = value.len > 0 ? value.data[value.len - 1] : 0;
+    return n > 0 && last >= '0' && last <= '9';
+}
+
 static enum err set_number(const struct option_row *row, void *config, struct bytes value, struct option_error *error)
 {
     uint64_t *out = value_of(row, config);
@@ -109,6 +115,11 @@ static enum err set_number(const struct option_row *row, void *config, struct by
     }
     if (err == E_MALFORMED) {
         return malformed(row, value, error);
+    }
+    if (err == E_OK && row->needs_unit && is_bare_number(value, n)) {
+        option_error_set(error, "option %s: %.*s of what? give the unit: ms, s, m, h or d", row->name, (int)value.len,
+                         (const char *)value.data);
+        return E_INVALID;
     }
     if (err != E_OK || n < row->min || n > max) {
         char shown[SHOWN_SIZE];

@@ -54,6 +54,7 @@ struct option_row {
     const char *initial; /* default as it would be written; NULL = not set: NULL, 0, false */
     const struct option_word
         *words;      /* ENUM: the words; numbers: words besides, whatever the range; ends with {NULL, 0} */
+    bool needs_unit; /* OPTION_DURATION: a number other than 0 must say its unit, where a wrong guess would cost data */
     bool repeatable; /* OPTION_CUSTOM only: may stand more than once */
     /* OPTION_CUSTOM: takes one value (borrowed). On error fills `error` (without the option's name). */
     enum err (*set)(void *config, struct bytes value, struct option_error *error);

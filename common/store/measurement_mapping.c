@@ -141,6 +141,21 @@ static uint32_t first_plus(struct bytes filter)
     return 0;
 }
 
+/* A level that no topic of the filter has: every message would be set aside. */
+static enum err check_level(struct bytes filter, const struct measurement_mapping *m, struct measurement_error *error)
+{
+    uint32_t levels = 1;
+    for (size_t i = 0; i < filter.len; i++) {
+        levels += filter.data[i] == '/' ? 1 : 0;
+    }
+    bool open = filter.len > 0 && filter.data[filter.len - 1] == '#';
+    if (m->sensor != MEASUREMENT_SENSOR_TOPIC || open || m->sensor_level <= levels) {
+        return E_OK;
+    }
+    measurement_error_set(error, "sensor=topic(%u), but topics of this filter have %u levels", m->sensor_level, levels);
+    return E_INVALID;
+}
+
 static enum err parse_word(struct bytes word, bool *seen, struct measurement_mapping *m,
                            struct measurement_error *error)
 {
@@ -174,6 +189,11 @@ enum err measurement_mapping_parse(struct bytes filter, struct bytes words, stru
             measurement_mapping_finish(&m);
             return e;
         }
+    }
+    enum err e = check_level(filter, &m, error);
+    if (e != E_OK) {
+        measurement_mapping_finish(&m);
+        return e;
     }
     *out = m;
     return E_OK;

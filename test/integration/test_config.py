@@ -33,6 +33,8 @@ def complaints(text):
     ("store a/b+", "store"),
     ("store a colour=red", "store"),
     ("store a sensor=topic(0)", "store"),
+    ("store a/+ sensor=topic(3)", "2 levels"),
+    ("sqlite_retention 30", "sqlite_retention.*unit"),
     ("spool_full perhaps", "spool_full"),
     ("spool_max_size 12parsecs", "spool_max_size"),
     ("spool_sync sometimes", "spool_sync"),
@@ -316,3 +318,9 @@ def test_threads_and_files_do_not_grow(broker, gate, client_id):
     files, threads = use(1)
     files_after, threads_after = use(3)
     assert files_after <= files + 1 and threads_after <= threads + 1
+
+
+def test_a_sink_without_lines_is_told(broker, tmp_path):
+    """It starts, and says that nothing will come."""
+    b = broker(options=[f"sqlite_file {tmp_path}/lonely.db"])
+    assert "config.unused" in b.log and "option=sqlite_file missing=store" in b.log

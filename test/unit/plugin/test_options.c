@@ -107,6 +107,9 @@ static void test_mistakes_name_the_option(void **state)
     bad(LINES({"store", "a sensor=topic(x)"}), "store");
     bad(LINES({"config_file", "/nowhere/at/all"}), "config_file");
     bad(LINES({"will", "$share/g/a"}), "will");
+    bad(LINES({"store", "a/+ sensor=topic(3)"}), "2 levels");
+    bad(LINES({"sqlite_retention", "30"}), "give the unit");
+    bad(LINES({"dynamodb_ttl", "30"}), "give the unit");
     bad(LINES({"will", "$SYS/#"}), "will");
     bad(LINES({"will", "a/+"}, {"will", "b/#"}, {"will", "+/c"}), "a/+");
 }
@@ -116,6 +119,8 @@ static void test_options_that_go_together(void **state)
     (void)state;
     bad(LINES({"topic", "#"}), "iot_endpoint");
     bad(LINES({"store", "#"}), "sqlite_file");
+    bad(LINES({"dynamodb_table", "my table"}), "dynamodb_table");
+    bad(LINES({"dynamodb_table", "t"}), "dynamodb_table");
     bad(LINES({"iot_endpoint", "h"}), "iot_certfile");
     bad(LINES({"iot_certfile", "/c"}), "iot_keyfile");
     bad(LINES({"aws_role_alias", "r"}), "aws_credentials_endpoint");
@@ -177,6 +182,15 @@ static void test_mistake_in_config_file_names_file_and_line(void **state)
     free(path);
 }
 
+static void test_prefix_in_config_file_is_explained(void **state)
+{
+    (void)state;
+    char *path = write_file("plugin_opt_store a/#\n");
+    bad(LINES({"config_file", path}), "without plugin_opt_");
+    unlink(path);
+    free(path);
+}
+
 static void test_printed_table_reads_back(void **state)
 {
     (void)state;
@@ -226,6 +240,7 @@ int main(void)
         cmocka_unit_test(test_options_that_go_together),
         cmocka_unit_test(test_config_file_wins_over_lines),
         cmocka_unit_test(test_mistake_in_config_file_names_file_and_line),
+        cmocka_unit_test(test_prefix_in_config_file_is_explained),
         cmocka_unit_test(test_printed_table_reads_back),
         cmocka_unit_test(test_fixed_changes_are_named),
     };

@@ -40,7 +40,7 @@ static void test_parse(void **state)
     assert_int_equal(m.sensor_level, 1);
     parse("a/#", "", &m);
     assert_int_equal(m.sensor_level, 0);
-    parse("a/b", "sensor=topic(12)", &m);
+    parse("a/b/#", "sensor=topic(12)", &m);
     assert_int_equal(m.sensor, MEASUREMENT_SENSOR_TOPIC);
     assert_int_equal(m.sensor_level, 12);
     parse("a/b", "sensor=client()", &m);
@@ -82,6 +82,7 @@ static void test_refused(void **state)
                                       "sensor=topic(0)",
                                       "sensor=topic(x)",
                                       "sensor=topic(70000)",
+                                      "sensor=topic(9)",
                                       "sensor=topics(2)",
                                       "sensor=client(1)",
                                       "sensor=payload()",

@@ -102,14 +102,37 @@ static struct bytes target(const struct exchange *x)
     return bytes_str(x->target);
 }
 
+/* RFC 9112 section 3.2.2: "http://HOST/..." is to be taken, too. Left as it is when HOST is not that of the Host field. */
+static void drop_authority(struct exchange *x)
+{
+    struct bytes host = x->framing.field[FIELD_HOST];
+    size_t scheme = !x->target                                   ? 0
+                    : strncasecmp(x->target, "http://", 7) == 0  ? 7
+                    : strncasecmp(x->target, "https://", 8) == 0 ? 8
+                                                                 : 0;
+    if (scheme == 0 || host.len == 0 || strncmp(x->target + scheme, (const char *)host.data, host.len) != 0) {
+        return;
+    }
+    const char *path = x->target + scheme + host.len;
+    if (*path == '/') {
+        memmove(x->target, path, strlen(path) + 1);
+    }
+}
+
 static bool starts_with_slash(const struct exchange *x)
 {
     for (const char *c = x->target; c && *c; c++) {
-        if (*c <= ' ' || *c == 0x7f || *c == '#') {
+        if (*c <= ' ' || *c >= 0x7f || *c == '#') { /* char may be signed or not */
             return false;
         }
     }
     return x->target && x->target[0] == '/';
+}
+
+/* RFC 9110 section 8.4.1: whatever their case. */
+static bool is_coding(struct bytes encoding, const char *name)
+{
+    return encoding.len == strlen(name) && strncasecmp((const char *)encoding.data, name, encoding.len) == 0;
 }
 
 /* What the head alone decides. *answered: the request is settled. */
@@ -125,6 +148,7 @@ static enum MHD_Result take_head(struct exchange *x, const char *method, const c
     if (!framing_is_clear(&x->framing, version)) {
         return exchange_refuse(x, 400, "the request's framing is ambiguous or malformed", close);
     }
+    drop_authority(x);
     if (!x->target) {
         return exchange_refuse(x, 414, "the URL is too long", close);
     }
@@ -157,9 +181,13 @@ static enum MHD_Result take_head(struct exchange *x, const char *method, const c
         return exchange_refuse(x, 405, "method not allowed here",
                                (struct reply_extra){.allow = methods, .close = true});
     }
-    x->gzip = encoding.len == 4 && strncasecmp((const char *)encoding.data, "gzip", 4) == 0;
-    if (encoding.len > 0 && !x->gzip && !bytes_equal(encoding, BYTES("identity"))) {
-        return exchange_refuse(x, 415, "of the content encodings only gzip is taken", close);
+    if (!get && !framing_has_length(&x->framing)) { /* without, a body would be lost, or taken for the next request */
+        return exchange_refuse(x, 411, "a Content-Length is needed", close);
+    }
+    x->gzip = is_coding(encoding, "gzip") || is_coding(encoding, "x-gzip");
+    if (encoding.len > 0 && !x->gzip && !is_coding(encoding, "identity")) {
+        return exchange_refuse(x, 415, "of the content encodings only gzip is taken",
+                               (struct reply_extra){.accept_encoding = "gzip", .close = true});
     }
     if (framing_length_over(&x->framing, s->config->max_body)) {
         return exchange_refuse(x, 413, "the body is too large", close);
@@ -238,14 +266,13 @@ static int check_access(struct exchange *x, const char **reason)
     struct server *s = x->server;
     const struct bytes *field = x->framing.field;
     struct access_rules rules = {s->tokens, s->config->ttn_secret, s->config->allow_anonymous};
-    bool forwarded = field[FIELD_X_FORWARDED_FOR].len > 0 || field[FIELD_FORWARDED].len > 0 || field[FIELD_VIA].len > 0;
     struct access_request rq = {
         .authorization = field[FIELD_AUTHORIZATION],
         .webhook_secret = field[FIELD_WEBHOOK_SECRET],
         .origin = field[FIELD_ORIGIN],
         .host = field[FIELD_HOST],
         .fetch_site = field[FIELD_FETCH_SITE],
-        .loopback = conn_is_loopback(x->conn) && !forwarded,
+        .loopback = conn_is_loopback(x->conn) && !x->framing.forwarded,
     };
     return access_check(&rules, &rq, &x->in, reason);
 }

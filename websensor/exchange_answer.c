@@ -155,7 +155,8 @@ static enum MHD_Result answer_metrics(struct exchange *x)
 
 bool exchange_only_gets(struct bytes path)
 {
-    return page_find(path) || bytes_equal(path, BYTES("/healthz")) || bytes_equal(path, BYTES("/metrics"));
+    return page_find(path) || bytes_equal(path, BYTES("/healthz")) || bytes_equal(path, BYTES("/metrics")) ||
+           bytes_equal(path, BYTES("/ping"));
 }
 
 enum MHD_Result exchange_answer_get(struct exchange *x, struct bytes path, bool *known)

@@ -27,7 +27,6 @@ static const struct {
     [FIELD_TRANSFER_ENCODING] = NAME("Transfer-Encoding"),
     [FIELD_VIA] = NAME("Via"),
     [FIELD_WEBHOOK_SECRET] = NAME("X-Webhook-Secret"),
-    [FIELD_X_FORWARDED_FOR] = NAME("X-Forwarded-For"),
 };
 
 static enum framing_field find(const char *name, size_t len)
@@ -43,6 +42,9 @@ static enum framing_field find(const char *name, size_t len)
 /* RFC 9110 section 5.6.2: no blank before the colon. */
 static bool is_token(const char *name, size_t len)
 {
+    if (len == 0) {
+        return false;
+    }
     for (size_t i = 0; i < len; i++) {
         char c = name[i];
         bool letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-';
@@ -51,6 +53,43 @@ static bool is_token(const char *name, size_t len)
         }
     }
     return true;
+}
+
+/* X-Forwarded-For, -Proto, ..., X-Real-IP. */
+static bool is_proxy_field(const char *name, size_t len)
+{
+    return (len > 12 && strncasecmp(name, "X-Forwarded-", 12) == 0) ||
+           (len == 9 && strncasecmp(name, "X-Real-IP", 9) == 0);
+}
+
+/* libmicrohttpd appends what a folded line (RFC 9112 section 5.2) goes on with to the field's name: "Content-Length3". */
+static bool is_folded_length(const char *name, size_t len)
+{
+    static const enum framing_field fields[] = {FIELD_CONTENT_LENGTH, FIELD_TRANSFER_ENCODING};
+    for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++) {
+        if (len > names[fields[i]].len && strncasecmp(names[fields[i]].text, name, names[fields[i]].len) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* RFC 9110 section 5.5: a CR alone ends a line for some, and is a blank for others. */
+static bool is_value(struct bytes v)
+{
+    for (size_t i = 0; i < v.len; i++) {
+        if ((v.data[i] < ' ' && v.data[i] != '\t') || v.data[i] == 0x7f) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* RFC 9112 section 3.2: what cannot be a host is to be refused. */
+static bool is_host(struct bytes v)
+{
+    return v.len == 0 || !(memchr(v.data, ' ', v.len) || memchr(v.data, '\t', v.len) || memchr(v.data, '/', v.len) ||
+                           memchr(v.data, '@', v.len) || memchr(v.data, ',', v.len));
 }
 
 static bool is_length(struct bytes text)
@@ -70,9 +109,11 @@ static enum MHD_Result on_header(void *cls, enum MHD_ValueKind kind, const char 
     struct bytes v = bytes_make(value ? value : "", value ? value_len : 0);
     enum framing_field i = find(name, name_len);
     (void)kind;
-    f->broken |= !is_token(name, name_len);
+    f->forwarded |= i == FIELD_FORWARDED || i == FIELD_VIA || is_proxy_field(name, name_len);
+    f->broken |= !is_token(name, name_len) || is_folded_length(name, name_len) || !is_value(v);
     if (i == FIELD_HOST) {
         f->hosts++;
+        f->broken |= !is_host(v);
     } else if (i == FIELD_CONTENT_LENGTH) {
         f->lengths++;
         f->broken |= !is_length(v);
@@ -103,6 +144,11 @@ bool framing_has_body(const struct framing *f)
 {
     struct bytes length = f->field[FIELD_CONTENT_LENGTH];
     return f->field[FIELD_TRANSFER_ENCODING].len > 0 || (length.len > 0 && !bytes_equal(length, BYTES("0")));
+}
+
+bool framing_has_length(const struct framing *f)
+{
+    return f->lengths + f->codings > 0;
 }
 
 bool framing_length_over(const struct framing *f, size_t max)

@@ -20,7 +20,6 @@ enum framing_field {
     FIELD_TRANSFER_ENCODING,
     FIELD_VIA,
     FIELD_WEBHOOK_SECRET,
-    FIELD_X_FORWARDED_FOR,
     FRAMING_FIELDS,
 };
 
@@ -28,7 +27,8 @@ struct framing {
     struct bytes
         field[FRAMING_FIELDS]; /* empty: not there; the first, if there are more. Lives as long as the request */
     unsigned hosts, lengths, codings;
-    bool broken; /* a name or a length that is none */
+    bool forwarded; /* a proxy says that it is for somebody else */
+    bool broken;    /* a name or a length that is none */
 };
 
 void framing_read(struct framing *f, struct MHD_Connection *connection);
@@ -37,6 +37,8 @@ void framing_read(struct framing *f, struct MHD_Connection *connection);
  * known. To be refused, and the connection ended. */
 bool framing_is_clear(const struct framing *f, const char *version);
 bool framing_has_body(const struct framing *f);
+/* Does it say how long its body is, be it empty? */
+bool framing_has_length(const struct framing *f);
 /* Content-Length is there, and more than `max`. */
 bool framing_length_over(const struct framing *f, size_t max);
 

@@ -19,6 +19,8 @@ enum {
     PASSES = 2, /* of libmicrohttpd in a turn of the loop, if there is more to do than to await */
     AWAITED_MAX = 256,
     AWAITED_POLL_MS = 1,
+    IDLE_PASSES = 8, /* in a row that are run at once */
+    IDLE_PAUSE_MS = 10,
     BUSY_PER_MS = 20, /* answers, from which on the loop stays awake */
 };
 
@@ -39,7 +41,9 @@ struct front_daemon {
     uint64_t busy_ms;
     uint64_t busy_count;
     uint64_t busy_rate;
-    bool running; /* libmicrohttpd's callbacks may come */
+    unsigned idle; /* passes in a row in which libmicrohttpd had something to do and called nothing of ours */
+    bool called;   /* in this pass */
+    bool running;  /* libmicrohttpd's callbacks may come */
     bool draining;
 };
 
@@ -48,6 +52,24 @@ struct front {
     struct front_options options;
     struct front_daemon *daemons;
 };
+
+/* --- what libmicrohttpd calls */
+
+static enum MHD_Result on_request(void *cls, struct MHD_Connection *connection, const char *url, const char *method,
+                                  const char *version, const char *data, size_t *size, void **request)
+{
+    struct front_daemon *d = cls;
+    d->called = true;
+    return d->front->options.on_request(cls, connection, url, method, version, data, size, request);
+}
+
+static void on_completed(void *cls, struct MHD_Connection *connection, void **request,
+                         enum MHD_RequestTerminationCode code)
+{
+    struct front_daemon *d = cls;
+    d->called = true;
+    d->front->options.on_completed(cls, connection, request, code);
+}
 
 /* --- running libmicrohttpd */
 
@@ -63,6 +85,14 @@ static void on_ready(uv_poll_t *poll, int status, int events)
     (void)status;
     (void)events;
     turn_add(d->turn, &d->item);
+}
+
+/* libmicrohttpd wants to be run at once for a connection whose input cannot go on (a chunk extension larger than its memory), as
+ * long as that lasts. What really goes on pauses seldom, and not for long. */
+static MHD_UNSIGNED_LONG_LONG pause_of(struct front_daemon *d, MHD_UNSIGNED_LONG_LONG ms)
+{
+    d->idle = d->called || ms > 0 ? 0 : d->idle + 1;
+    return d->idle <= IDLE_PASSES ? ms : d->idle - IDLE_PASSES < IDLE_PAUSE_MS ? d->idle - IDLE_PASSES : IDLE_PAUSE_MS;
 }
 
 static bool is_busy(struct front_daemon *d)
@@ -85,6 +115,7 @@ static void run(struct turn_item *item)
     if (!d->mhd) {
         return;
     }
+    d->called = false;
     for (unsigned i = 0; i < PASSES && timed && ms == 0 && (i == 0 || d->awaited == 0 || d->answering > 0); i++) {
         d->running = true;
         (void)MHD_run(d->mhd);
@@ -93,7 +124,7 @@ static void run(struct turn_item *item)
     }
     if (timed) {
         /* Requests that are awaited keep it at 0; what wakes them is front_wake. */
-        uv_timer_start(&d->timer, on_timer, ms == 0 && d->awaited > 0 ? AWAITED_POLL_MS : ms, 0);
+        uv_timer_start(&d->timer, on_timer, ms == 0 && d->awaited > 0 ? AWAITED_POLL_MS : pause_of(d, ms), 0);
     } else {
         uv_timer_stop(&d->timer);
     }
@@ -133,11 +164,11 @@ static struct MHD_Daemon *start_mhd(struct front_daemon *d, int fd, const char *
     };
     unsigned flags = MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | (o->tls ? MHD_USE_TLS : 0u);
     return MHD_start_daemon(
-        flags, 0, NULL, NULL, o->on_request, d, MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_LIMIT,
+        flags, 0, NULL, NULL, on_request, d, MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_LIMIT,
         (unsigned)(o->max_connections + SPARE_CONNECTIONS), MHD_OPTION_CONNECTION_TIMEOUT, 0u,
         MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY, MHD_OPTION_CONNECTION_MEMORY_INCREMENT,
         (size_t)MEMORY_STEP, MHD_OPTION_STRICT_FOR_CLIENT, 0, MHD_OPTION_SIGPIPE_HANDLED_BY_APP, 1,
-        MHD_OPTION_URI_LOG_CALLBACK, o->on_uri, d, MHD_OPTION_NOTIFY_COMPLETED, o->on_completed, d,
+        MHD_OPTION_URI_LOG_CALLBACK, o->on_uri, d, MHD_OPTION_NOTIFY_COMPLETED, on_completed, d,
         MHD_OPTION_NOTIFY_CONNECTION, o->on_connection, d, MHD_OPTION_ARRAY, o->tls ? tls : tls + 3, MHD_OPTION_END);
 }
 

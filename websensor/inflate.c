@@ -27,9 +27,10 @@ enum err inflate_gzip(struct bytes in, struct buffer *out)
     enum err e = E_OK;
     while (e == E_OK && !end) {
         e = step(&z, out, &end);
-    }
-    if (e == E_OK && z.avail_in > 0) {
-        e = E_MALFORMED;
+        if (e == E_OK && end && z.avail_in > 0) { /* one member behind the other (RFC 1952 section 2.2) */
+            end = false;
+            e = inflateReset(&z) == Z_OK ? E_OK : E_MALFORMED;
+        }
     }
     inflateEnd(&z);
     return e;

@@ -119,7 +119,8 @@ struct bytes ingest_payload(const struct ingest *in, size_t i)
 
 bool ingest_topic_allowed(struct bytes topic)
 {
-    return topic_name_valid(topic) && (topic.data[0] != '$' || bytes_starts_with(topic, BYTES("$aws/things/")));
+    return topic_name_valid(topic) && topic_safe(topic) &&
+           (topic.data[0] != '$' || bytes_starts_with(topic, BYTES("$aws/things/")));
 }
 
 bool ingest_name_valid(struct bytes name)

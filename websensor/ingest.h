@@ -93,7 +93,8 @@ bool ingest_is_known(struct bytes target, bool is_get, const char **methods);
  * in->reason. Topics are valid names; whether they are allowed is for the caller to see. */
 int ingest_parse(const struct ingest_request *rq, struct ingest *in);
 
-/* May this topic be published to over HTTP? No wildcards, no NUL, valid UTF-8, `$` topics only below $aws/things/. */
+/* May this topic be published to over HTTP? No wildcards, valid UTF-8, nothing that the broker ends our connection for (topic_safe), `$`
+ * topics only below $aws/things/. */
 bool ingest_topic_allowed(struct bytes topic);
 
 /* Appends a message. E_FULL over the ceilings. */

@@ -54,6 +54,8 @@ static int emqx_message(struct bytes object, struct ingest *in, struct buffer *t
         if (base64_decode(buffer_bytes(payload), more) != E_OK) {
             return ingest_refuse(in, 400, "payload is not base64");
         }
+    } else if (more->len > 0 && !bytes_equal(buffer_bytes(more), BYTES("plain"))) {
+        return ingest_refuse(in, 400, "payload_encoding must be plain or base64");
     } else {
         buffer_clear(more);
         if (buffer_append(more, buffer_bytes(payload)) != E_OK) {
@@ -68,6 +70,9 @@ static int emqx_message(struct bytes object, struct ingest *in, struct buffer *t
         in->qos = t.text.data[0] == '1';
     }
     in->retain = json_find(object, BYTES("retain"), 64, &t) == E_OK && t.type == JSON_TRUE;
+    if (!in->retain && json_find(object, BYTES("retain"), 64, &t) == E_OK && t.type != JSON_FALSE) {
+        return ingest_refuse(in, 400, "retain must be true or false");
+    }
     enum err e = ingest_add(in, buffer_bytes(topic), buffer_bytes(more));
     return e == E_OK ? 200 : ingest_failed(in, e);
 }

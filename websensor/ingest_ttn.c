@@ -13,8 +13,9 @@ static bool level(struct bytes body, const char *path, struct buffer *out)
 {
     struct json_token t;
     enum err e = json_find(body, bytes_str(path), DEPTH, &t);
-    return e == E_NOT_FOUND || (e == E_OK && t.type == JSON_STRING && json_unescape(&t, out) == E_OK &&
-                                ingest_name_valid(buffer_bytes(out)));
+    return e == E_NOT_FOUND || (e == E_OK && t.type == JSON_NULL) ||
+           (e == E_OK && t.type == JSON_STRING && json_unescape(&t, out) == E_OK &&
+            ingest_name_valid(buffer_bytes(out)));
 }
 
 static const struct {
@@ -32,7 +33,7 @@ static const char *event_of(struct bytes body)
 {
     struct json_token t;
     for (size_t i = 0; i < sizeof(events) / sizeof(events[0]); i++) {
-        if (json_find(body, bytes_str(events[i].member), DEPTH, &t) == E_OK) {
+        if (json_find(body, bytes_str(events[i].member), DEPTH, &t) == E_OK && t.type == JSON_OBJECT) {
             return events[i].event;
         }
     }

@@ -75,6 +75,9 @@ enum MHD_Result reply_send(struct MHD_Connection *connection, unsigned status, c
     if (!r) {
         return MHD_NO;
     }
+    if (extra && extra->accept_encoding) {
+        (void)MHD_add_response_header(r, "Accept-Encoding", extra->accept_encoding);
+    }
     if (extra && extra->allow) {
         (void)MHD_add_response_header(r, "Allow", extra->allow);
     }

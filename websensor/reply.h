@@ -8,6 +8,7 @@
 #include <microhttpd.h>
 
 struct reply_extra {
+    const char *accept_encoding;
     const char *allow;        /* with 405 */
     const char *authenticate; /* with 401 */
     unsigned retry_after_s;   /* 0 = none */

@@ -87,7 +87,15 @@ def test_answers_that_clients_expect(broker, websensor):
     assert w.post("/nothing", "1").status == 404
     answer = w.request("DELETE", "/topics/a")
     assert answer.status == 405 and answer.headers["allow"] == "POST, PUT"
-    assert w.post("/topics/a", "x", headers={"Content-Encoding": "br"}).status == 415
+    answer = w.post("/topics/a", "x", headers={"Content-Encoding": "br"})
+    assert answer.status == 415 and answer.headers["accept-encoding"] == "gzip"
+    assert w.post("/topics/a", "x", headers={"Content-Encoding": "Identity"}).status == 200
+    half = gzip.compress(b"x")
+    assert w.post("/topics/a", half + half, headers={"Content-Encoding": "X-GZip"}).status == 200
+    answer = w.request("OPTIONS", "/healthz")
+    assert answer.status == 405 and answer.headers["allow"] == "GET, HEAD"
+    got = w.raw(b"POST http://x:1/topics/a HTTP/1.1\r\nHost: x:1\r\nContent-Length: 1\r\n\r\n1")
+    assert got.startswith(b"HTTP/1.1 200 OK")
 
 
 def test_keep_alive_and_pipelining(broker, websensor):
@@ -125,6 +133,7 @@ def test_tokens(broker, websensor, tmp_path):
     assert post("/topics/$aws/things/x/shadow/update", "phone") == 200
     assert post("/topics/sensors/cellar") == 200  # loopback
     assert post("/topics/sensors/cellar", **{"X-Forwarded-For": "192.0.2.1"}) == 401
+    assert post("/topics/sensors/cellar", **{"X-Real-IP": "192.0.2.1"}) == 401
     assert post("/topics/sensors/cellar", **{"Origin": "https://elsewhere.example"}) == 403
     assert post("/api/v1/kitchen-token/telemetry") == 200
     assert post("/api/v1/farm/telemetry") == 200

@@ -30,6 +30,14 @@ def w(plain_broker, websensor):  # noqa: F811
     HEAD + b"Content-Length: 0x1\r\n\r\n1",
     HEAD + b"Content-Length: 99999999999999999999999\r\n\r\n1",
     HEAD + b"Content-Length : 1\r\n\r\n1",
+    HEAD + b"Content-Length:\r\n 1\r\n\r\n1",
+    HEAD + b"Content-Length: 1\r\n\t5\r\n\r\n1",
+    HEAD + b"Transfer-Encoding:\r\n chunked\r\n\r\n0\r\n\r\n",
+    HEAD + b": x\r\nContent-Length: 1\r\n\r\n1",
+    HEAD + b"X: a\rContent-Length: 5\r\nContent-Length: 1\r\n\r\n1",
+    HEAD + b"\r\n",
+    b"POST /topics/a HTTP/1.0\r\n\r\n1",
+    b"POST /topics/a HTTP/1.1\r\nHost: x y\r\nContent-Length: 1\r\n\r\n1",
     HEAD + b"Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
     HEAD + b"Transfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n",
     HEAD + b"Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n0\r\n\r\n",
@@ -179,3 +187,26 @@ def test_tls_garbage(plain_broker, websensor, server_id, build):  # noqa: F811
         assert w.post("/topics/a", "1", tls=True).status == 200
         sizes.append(w.memory_kb())
     check_flat(build, sizes)
+
+
+def test_topics_that_the_broker_dislikes(w):
+    """mosquitto closes the connection for them, which is everybody's."""
+    for topic in ("a%01b", "a%7f", "a%C2%80", "a%EF%BF%BF", "a%EF%B7%90", "a" + "/" * 201):
+        assert w.post(f"/topics/{topic}", "x").status == 400, topic
+        assert w.post("/topics/good", "x").status == 200
+    assert w.post("/write?db=x", "a\x01b v=1").status == 400
+    assert not w.process.lines("uplink.lost")
+
+
+def test_a_chunk_extension_that_does_not_end(w):
+    """libmicrohttpd has no room to read on, and wants to be run again at once."""
+    def ticks():
+        with open(f"/proc/{w.process.pid}/stat") as f:
+            return sum(int(n) for n in f.read().split()[13:15])
+    with socket.create_connection(("127.0.0.1", w.http)) as s:
+        s.sendall(HEAD + b"Transfer-Encoding: chunked\r\n\r\n3;" + b"e" * 20000)
+        time.sleep(0.3)
+        before = ticks()
+        time.sleep(1)
+        assert ticks() - before < 30  # hundredths of a second
+        assert w.post("/topics/good", "x").status == 200

@@ -44,6 +44,10 @@ static const struct sample samples[] = {
      "{\"end_device_ids\":{\"device_id\":\"d\",\"application_ids\":{\"application_id\":\"a\"}},"
      "\"uplink_message\":{\"network_ids\":{\"tenant_id\":\"t\"}}}\n"},
     {"POST", "/ttn", "{\"end_device_ids\":{\"device_id\":\"a/b\"},\"uplink_message\":{}}", "400\n"},
+    {"POST", "/ttn",
+     "{\"end_device_ids\":{\"device_id\":\"d\",\"application_ids\":{\"application_id\":\"a\"}},\"uplink_message\":"
+     "null}",
+     "400\n"},
     {"POST", "/api/v1/dev/telemetry", "{\"a\":1}", "200\nsensors/dev/telemetry {\"a\":1}\n"},
     {"POST", "/api/v1/dev/telemetry", "[{\"ts\":5,\"values\":{\"a\":1}},{\"ts\":6,\"values\":{}}]",
      "200\nsensors/dev/telemetry {\"ts\":5,\"a\":1}\nsensors/dev/telemetry {\"ts\":6}\n"},
@@ -73,6 +77,8 @@ static const struct sample samples[] = {
     {"POST", "/api/v5/publish", "{\"topic\":\"a\",\"payload\":\"aGk=\",\"payload_encoding\":\"base64\"}",
      "200\na hi\n"},
     {"POST", "/api/v5/publish", "{\"topic\":\"a/#\",\"payload\":\"\"}", "400\n"},
+    {"POST", "/api/v5/publish", "{\"topic\":\"a\",\"payload\":\"61\",\"payload_encoding\":\"hex\"}", "400\n"},
+    {"POST", "/api/v5/publish", "{\"topic\":\"a\",\"payload\":\"61\",\"retain\":\"true\"}", "400\n"},
     {"POST", "/nothing", "", "404\n"},
 };
 

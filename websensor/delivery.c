@@ -96,7 +96,11 @@ static enum err send_one(struct delivery *d, struct delivery_job *job)
     struct mqtt_publish p = {.topic = ingest_topic(in, job->sent),
                              .payload = ingest_payload(in, job->sent),
                              .qos = in->qos,
-                             .retain = in->retain};
+                             .retain = in->retain,
+                             .has_message_expiry = in->has_message_expiry,
+                             .message_expiry_s = in->message_expiry_s,
+                             .content_type = ingest_piece(in, in->content_type),
+                             .response_topic = ingest_piece(in, in->response_topic)};
     if (in->qos == 0) {
         enum err e = uplink_publish(d->uplink, &p, 0);
         job->sent += e == E_OK;

@@ -117,6 +117,11 @@ struct bytes ingest_payload(const struct ingest *in, size_t i)
     return bytes_sub(buffer_bytes(&in->text), in->messages[i].payload, in->messages[i].payload_len);
 }
 
+struct bytes ingest_piece(const struct ingest *in, struct ingest_text piece)
+{
+    return bytes_sub(buffer_bytes(&in->text), piece.at, piece.len);
+}
+
 bool ingest_topic_allowed(struct bytes topic)
 {
     return topic_name_valid(topic) && topic_safe(topic) &&

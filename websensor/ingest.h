@@ -66,13 +66,21 @@ enum ingest_auth {
     INGEST_AUTH_TTN,    /* ttn_secret goes before a token */
 };
 
+/* A piece of `text` below; len 0 = absent. */
+struct ingest_text {
+    size_t at, len;
+};
+
 struct ingest {
-    struct buffer text; /* topics and payloads */
+    struct buffer text; /* topics and payloads, and the pieces */
     struct ingest_message *messages;
     size_t count;
     size_t room;
     uint8_t qos;
     bool retain;
+    struct ingest_text content_type, response_topic; /* MQTT 5 properties of the messages */
+    bool has_message_expiry;
+    uint32_t message_expiry_s;
     enum ingest_reply reply;
     enum ingest_auth auth;
     bool topic_by_token; /* ThingsBoard: messages have an empty topic until the token's filter names one */
@@ -101,6 +109,7 @@ bool ingest_topic_allowed(struct bytes topic);
 MUST_CHECK enum err ingest_add(struct ingest *in, struct bytes topic, struct bytes payload);
 struct bytes ingest_topic(const struct ingest *in, size_t i);
 struct bytes ingest_payload(const struct ingest *in, size_t i);
+struct bytes ingest_piece(const struct ingest *in, struct ingest_text piece);
 
 /* A name of 1 to INGEST_NAME_MAX bytes that is one level of a topic: no '/', '+', '#', control characters, no '$' in front. */
 bool ingest_name_valid(struct bytes name);

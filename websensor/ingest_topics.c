@@ -3,29 +3,70 @@
 
 #include "base/base64.h"
 #include "base/json.h"
+#include "base/option.h"
+#include "mqtt/topic.h"
 
-/* 0 or 1 (or `true`, `false`) of a query parameter; absent: `otherwise`. false: something else. */
-static bool query_flag(const struct ingest_request *rq, const char *name, bool otherwise, bool *value)
+/* 0 or 1 (with `words` also false or true) of a query parameter; absent or empty: `otherwise`. false: something else. */
+static bool query_flag(const struct ingest_request *rq, const char *name, bool words, bool otherwise, bool *value)
 {
     struct buffer text;
     buffer_init(&text, 16);
     enum err e = ingest_query(rq->target, name, &text);
     struct bytes v = buffer_bytes(&text);
-    bool on = bytes_equal(v, BYTES("1")) || bytes_equal(v, BYTES("true"));
-    bool off = bytes_equal(v, BYTES("0")) || bytes_equal(v, BYTES("false")) || v.len == 0;
+    bool on = bytes_equal(v, BYTES("1")) || (words && bytes_equal(v, BYTES("true")));
+    bool off = bytes_equal(v, BYTES("0")) || (words && bytes_equal(v, BYTES("false"))) || v.len == 0;
     *value = e == E_NOT_FOUND || v.len == 0 ? otherwise : on;
     buffer_finish(&text);
     return e == E_NOT_FOUND || (e == E_OK && (on || off));
 }
 
+/* A query parameter as a piece of the request's text. */
+static enum err query_text(const struct ingest_request *rq, const char *name, struct ingest *in,
+                           struct ingest_text *piece)
+{
+    size_t at = in->text.len;
+    enum err e = ingest_query(rq->target, name, &in->text);
+    *piece = (struct ingest_text){at, in->text.len - at};
+    return e == E_NOT_FOUND ? E_OK : e;
+}
+
+/* The MQTT 5 properties that AWS takes in the query ("Publish", AWS IoT data plane API). */
+static int read_properties(const struct ingest_request *rq, struct ingest *in)
+{
+    struct ingest_text expiry;
+    uint64_t seconds = 0;
+    enum err e = query_text(rq, "contentType", in, &in->content_type);
+    e = e ? e : query_text(rq, "responseTopic", in, &in->response_topic);
+    e = e ? e : query_text(rq, "messageExpiry", in, &expiry);
+    if (e) {
+        return ingest_failed(in, e);
+    }
+    if (!bytes_is_utf8(ingest_piece(in, in->content_type))) {
+        return ingest_failed(in, E_MALFORMED);
+    }
+    if (in->response_topic.len > 0 && !topic_name_valid(ingest_piece(in, in->response_topic))) {
+        return ingest_refuse(in, 400, "responseTopic is no topic that can be published to");
+    }
+    if (expiry.len > 0 && option_parse_uint(ingest_piece(in, expiry), 0, UINT32_MAX, &seconds) != E_OK) {
+        return ingest_refuse(in, 400, "messageExpiry must be a number of seconds");
+    }
+    in->has_message_expiry = expiry.len > 0;
+    in->message_expiry_s = (uint32_t)seconds;
+    return 200;
+}
+
 int ingest_topics(const struct ingest_request *rq, struct bytes rest, struct ingest *in)
 {
     bool qos;
-    if (!query_flag(rq, "qos", true, &qos)) {
+    if (!query_flag(rq, "qos", false, true, &qos)) {
         return ingest_refuse(in, 400, "qos must be 0 or 1");
     }
-    if (!query_flag(rq, "retain", false, &in->retain)) {
+    if (!query_flag(rq, "retain", true, false, &in->retain)) {
         return ingest_refuse(in, 400, "retain must be 0, 1, true or false");
+    }
+    int status = read_properties(rq, in);
+    if (status != 200) {
+        return status;
     }
     in->qos = qos;
     in->reply = INGEST_REPLY_MESSAGE;

@@ -87,6 +87,9 @@ def test_answers_that_clients_expect(broker, websensor):
     assert w.post("/nothing", "1").status == 404
     answer = w.request("DELETE", "/topics/a")
     assert answer.status == 405 and answer.headers["allow"] == "POST, PUT"
+    for url in ("/", "/healthz", "/metrics"):
+        answer = w.post(url, "1")
+        assert answer.status == 405 and answer.headers["allow"] == "GET, HEAD", url
     answer = w.post("/topics/a", "x", headers={"Content-Encoding": "br"})
     assert answer.status == 415 and answer.headers["accept-encoding"] == "gzip"
     assert w.post("/topics/a", "x", headers={"Content-Encoding": "Identity"}).status == 200

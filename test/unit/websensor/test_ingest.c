@@ -12,7 +12,13 @@ static const struct sample samples[] = {
     {"PUT", "/topics/a%2Fb", "", "200\na/b \n"},
     {"POST", "/topics/%24aws/things/t/shadow/update", "{}", "200\n$aws/things/t/shadow/update {}\n"},
     {"POST", "/topics/a?qos=2", "", "400\n"},
+    {"POST", "/topics/a?qos=true", "", "400\n"},
+    {"POST", "/topics/a?qos=&retain=", "x", "200\na x\n"},
     {"POST", "/topics/a?retain=maybe", "", "400\n"},
+    {"POST", "/topics/a?messageExpiry=1.5", "", "400\n"},
+    {"POST", "/topics/a?messageExpiry=4294967296", "", "400\n"},
+    {"POST", "/topics/a?responseTopic=a/%23", "", "400\n"},
+    {"POST", "/topics/a?contentType=%ff", "", "400\n"},
     {"POST", "/topics/a%00", "", "400\n"},
     {"POST", "/topics/a%2", "", "400\n"},
     {"POST", "/topics/a%ff", "", "400\n"},
@@ -82,6 +88,30 @@ static const struct sample samples[] = {
     {"POST", "/nothing", "", "404\n"},
 };
 
+static void properties_of_the_query(void **state)
+{
+    (void)state;
+    struct ingest_request rq = {.method = BYTES("POST"),
+                                .target =
+                                    BYTES("/topics/a?contentType=text%2Fplain&messageExpiry=60&responseTopic=b/c"),
+                                .body = BYTES("x")};
+    struct ingest in;
+    ingest_init(&in, 65536);
+    assert_int_equal(ingest_parse(&rq, &in), 200);
+    assert_int_equal(in.count, 1);
+    assert_true(bytes_equal(ingest_topic(&in, 0), BYTES("a")));
+    assert_true(bytes_equal(ingest_payload(&in, 0), BYTES("x")));
+    assert_true(bytes_equal(ingest_piece(&in, in.content_type), BYTES("text/plain")));
+    assert_true(bytes_equal(ingest_piece(&in, in.response_topic), BYTES("b/c")));
+    assert_true(in.has_message_expiry && in.message_expiry_s == 60);
+    ingest_finish(&in);
+    rq.target = BYTES("/topics/a?messageExpiry=&contentType=");
+    ingest_init(&in, 65536);
+    assert_int_equal(ingest_parse(&rq, &in), 200);
+    assert_true(in.content_type.len == 0 && in.response_topic.len == 0 && !in.has_message_expiry);
+    ingest_finish(&in);
+}
+
 static void formats(void **state)
 {
     (void)state;
@@ -148,6 +178,7 @@ static void known_urls(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(properties_of_the_query),
         cmocka_unit_test(formats),
         cmocka_unit_test(repetition_keys),
         cmocka_unit_test(known_urls),

@@ -119,7 +119,7 @@ struct bytes ingest_payload(const struct ingest *in, size_t i)
 
 struct bytes ingest_piece(const struct ingest *in, struct ingest_text piece)
 {
-    return bytes_sub(buffer_bytes(&in->text), piece.at, piece.len);
+    return piece.len > 0 ? bytes_sub(buffer_bytes(&in->text), piece.at, piece.len) : (struct bytes){0};
 }
 
 bool ingest_topic_allowed(struct bytes topic)

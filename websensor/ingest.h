@@ -109,6 +109,7 @@ bool ingest_topic_allowed(struct bytes topic);
 MUST_CHECK enum err ingest_add(struct ingest *in, struct bytes topic, struct bytes payload);
 struct bytes ingest_topic(const struct ingest *in, size_t i);
 struct bytes ingest_payload(const struct ingest *in, size_t i);
+/* data is NULL when it is absent. */
 struct bytes ingest_piece(const struct ingest *in, struct ingest_text piece);
 
 /* A name of 1 to INGEST_NAME_MAX bytes that is one level of a topic: no '/', '+', '#', control characters, no '$' in front. */

@@ -22,7 +22,8 @@ explain() {
     *ExpiredToken*) echo "your credentials have expired: log in again" ;;
     *InvalidClientTokenId* | *UnrecognizedClient* | *SignatureDoesNotMatch* | *InvalidSignature*)
         echo "AWS does not accept your credentials: wrong keys, wrong clock, or a region that is not enabled" ;;
-    *"locate credentials"* | *"config profile"*) echo "give credentials: aws configure, AWS_PROFILE or --profile" ;;
+    *"locate credentials"* | *"config profile"*)
+        echo "give credentials: aws configure, AWS_PROFILE or --profile${SUDO_USER:+; sudo -E takes those of $SUDO_USER along}" ;;
     *"specify a region"*) echo "give a region: --region, AWS_REGION or aws configure" ;;
     *"connect to the endpoint"* | *"Could not resolve"*)
         echo "no connection: is region '${region:-}' spelled right, and is there a way to the Internet?" ;;

@@ -1,10 +1,16 @@
 # shellcheck shell=sh
 # Part of certs/provision: the words of --topic into the IoT policy that they need and no more, $work/policy.json.
 
+# check_line OPTION LINE
 check_line() {
     # Two quotes stand for an empty prefix; everything else would mean something to IAM or JSON.
-    case $(printf %s "$1" | sed 's/ ""/ /g') in
-    *[!\ -~]* | *[\"\\*?]* | *"\${"*) die "not possible in a route: $1" ;;
+    case $(printf %s "$2" | sed 's/^""//; s/ ""/ /g') in
+    *[!\ -~]* | *[\"\\*?]* | *"\${"*) die "$1 $2: not possible in a route" ;;
+    esac
+    # What the broker would refuse must not reach AWS first.
+    case /${2%% *}/ in
+    *'#'[!/]* | *'#/'?* | *[!/]'#'* | *'+'[!/]* | *[!/]'+'*)
+        die "$1 $2: '${2%% *}' is no topic filter: # stands for the rest, + for one level, each between slashes" ;;
     esac
 }
 

@@ -69,8 +69,20 @@ def use(m):
     wait_until(lambda: "200" in m.sh("curl -s -o /dev/null -w '%{http_code}' http://127.0.0.1:8080/healthz"), 20, "websensor's broker", 0.3)
     assert "OK" in m.sh("curl -sSf -d '{\"temperature\": 19.5}' 'http://127.0.0.1:8080/topics/sensors/attic/air?qos=1'")
     wait_until(lambda: shown(m).get("attic") == {"temperature": 19.5}, 20, lambda: shown(m), 0.3)
+    https(m)
     assert active(m) == ["active"] * 3
     assert "websensor.started" in m.sh("journalctl -u websensor --no-pager -o cat")
+
+
+def https(m):
+    """websensor for phones, as docs/packages.md says; key and tokens belong to root."""
+    m.sh("mosquitto-aws-dev-ca -q -d /etc/mosquitto-aws server websensor localhost 127.0.0.1 && "
+         "echo 'word sensors/#' | install -m 600 /dev/stdin /etc/mosquitto-aws/websensor-tokens && install -D -m 644 "
+         "/usr/share/mosquitto-aws/systemd/websensor-https.conf /etc/systemd/system/websensor.service.d/https.conf && "
+         "systemctl daemon-reload && systemctl restart websensor")
+    post = "curl -sS --cacert /etc/mosquitto-aws/ca.crt -H 'Authorization: Bearer word' -d 1 https://localhost:8443/topics/sensors/pot/soil"
+    wait_until(lambda: "OK" in m.run(post).stdout, 20, lambda: m.run("journalctl -u websensor --no-pager -o cat").stdout, 0.3)
+    m.sh("systemctl reload websensor")
 
 
 def another_user_reads(m):
@@ -123,6 +135,7 @@ def remove(m):
     m.sh("test -e /etc/mosquitto-aws/websensor.conf && test -e /var/lib/mosquitto/aws-spool")
     m.sh("rm /etc/mosquitto/conf.d/greenhouse.conf && systemctl restart mosquitto")
     m.sh(f"apt-get purge -y -qq {NAMES}")
+    m.sh("rm /etc/mosquitto-aws/websensor.key && rm -r /etc/mosquitto-aws /etc/systemd/system/websensor.service.d")  # the user's own
     left = m.sh("find / -xdev \\( -path /root -o -path /proc -o -path /sys -o -path /var/cache/apt \\) -prune -o "
                 "\\( -name '*mosquitto?aws*' -o -name '*websensor*' -o -name '*mqttsn*' -o -name aws-spool \\) -print")
     assert left == "" and active(m)[0] == "active"
@@ -133,7 +146,7 @@ def remove(m):
 def test_packages_on_a_clean_machine(machine):
     install(machine)
     use(machine)
-    assert set(shown(machine)) == {"kitchen", "attic"}
+    assert set(shown(machine)) == {"kitchen", "attic", "pot"}
     sandbox(machine)
     upgrade(machine)
     remove(machine)

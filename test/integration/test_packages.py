@@ -16,7 +16,7 @@ PACKAGES = {
     "mqttsn-gateway": ["/usr/sbin/mqttsn-gateway", "/lib/systemd/system/mqttsn-gateway.service",
                        "/etc/mosquitto-aws/mqttsn-gateway.conf", "/usr/share/man/man8/mqttsn-gateway.8.gz"],
     "mosquitto-aws-websensor": ["/usr/sbin/websensor", "/lib/systemd/system/websensor.service", "/etc/mosquitto-aws/websensor.conf",
-                                "/usr/share/man/man8/websensor.8.gz"],
+                                "/usr/share/mosquitto-aws/systemd/websensor-https.conf", "/usr/share/man/man8/websensor.8.gz"],
     "mosquitto-aws-dashboard": ["/usr/lib/mosquitto-aws/dashboard.cgi", "/usr/share/mosquitto-aws/dashboard/index.html",
                                 "/etc/mosquitto-aws/dashboard.conf", "/usr/share/man/man8/dashboard.cgi.8.gz"],
 }

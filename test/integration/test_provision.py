@@ -305,6 +305,9 @@ def test_what_exists_already_is_not_taken_over(setting, removed):
     (["gw", "--topic", "x sideways"], "sideways"), (["gw", "--topic", "x out 5"], "QoS '5'"),
     (["gw", "--topic", "x", "--ttl", "3d"], "need --table"),
     (["gw", "--topic", "x", "--connections", "many"], "--connections"), (["--frobnicate"], "unknown option"),
+    (["gw", "--topic", "x/#/y"], "no topic filter"), (["gw", "--table", "abc", "--store", "x+/y"], "no topic filter"),
+    (["gw", "--table", "ab"], "3 characters"), (["gw", "--table", "abc", "--ttl", "30"], "--ttl takes"),
+    (["gw", "--topic", "x", "--cafile", "/nope"], "cannot read /nope"), (["gw", "--topic", "x", "--owner", "nobody-at-all"], "nobody-at-all"),
 ])
 def test_wrong_words(setting, words, what):
     assert what in setting.run(*words, ok=False)

@@ -57,6 +57,9 @@ static enum err split_topic_line(struct bytes text, struct topic_words *w, struc
     struct bytes *const slots[] = {&w->filter, &w->direction, &w->qos, &w->local, &w->remote};
     size_t n = 0;
     for (struct bytes word; option_next_word(&text, &word);) {
+        if (n == 1 && word.len == 1 && word.data[0] >= '0' && word.data[0] <= '2') {
+            n++; /* FILTER QOS: the direction was left out */
+        }
         if (n == sizeof(slots) / sizeof(slots[0])) {
             option_error_set(error, "more words than FILTER DIRECTION QOS LOCAL-PREFIX REMOTE-PREFIX");
             return E_INVALID;
@@ -75,6 +78,11 @@ static enum err read_topic_words(const struct topic_words *w, struct topic_route
     if (w->direction.len > 0 && parse_direction(w->direction, &r->direction) != E_OK) {
         option_error_set(error, "direction is '%.*s' instead of out, in or both", (int)w->direction.len,
                          (const char *)w->direction.data);
+        return E_INVALID;
+    }
+    enum route_direction late;
+    if (!w->direction.data && w->local.len > 0 && parse_direction(w->local, &late) == E_OK) {
+        option_error_set(error, "direction stands before QoS");
         return E_INVALID;
     }
     uint64_t qos = 1;

@@ -203,6 +203,10 @@ static void test_wrong_lines(void **state)
         "a out 3",
         "a up",
         "a out x",
+        "a 3",
+        "a 1 out",
+        "a 1 l/# r/",
+        "a 1 l r extra",
         "a out 1 l/# r/",
         "a out 1 l/ +/",
         "a out 1 l r extra",
@@ -233,6 +237,18 @@ static void test_qos_2_becomes_1(void **state)
     struct topic_route r = topic_line("a out 2");
     assert_int_equal(r.qos, 1);
     assert_true(r.qos_lowered);
+    topic_route_finish(&r);
+}
+
+/* FILTER [out|in|both] [QOS]: one may stand without the other. */
+static void test_qos_without_direction(void **state)
+{
+    (void)state;
+    struct topic_route r = topic_line("a/# 0 l/ r/");
+    assert_int_equal(r.direction, ROUTE_OUT);
+    assert_int_equal(r.qos, 0);
+    assert_string_equal(r.local_prefix, "l/");
+    assert_string_equal(r.remote_prefix, "r/");
     topic_route_finish(&r);
 }
 
@@ -299,6 +315,7 @@ int main(void)
         cmocka_unit_test(test_remote_topic_has_a_ceiling),
         cmocka_unit_test(test_wrong_lines),
         cmocka_unit_test(test_qos_2_becomes_1),
+        cmocka_unit_test(test_qos_without_direction),
         cmocka_unit_test(test_printed_lines_parse_to_the_same),
         cmocka_unit_test(test_many_lines),
     };

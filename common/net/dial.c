@@ -1,5 +1,7 @@
 #include "net/dial.h"
 
+#include "net/resolve.h"
+
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netdb.h>
@@ -29,7 +31,7 @@ struct dial {
     uv_loop_t *loop;
     dial_done_fn *on_done;
     void *ctx;
-    uv_getaddrinfo_t resolving;
+    struct resolve *resolving; /* NULL: no query is under way */
     uv_timer_t timer;
     unsigned holds; /* handles and requests that libuv still knows: the memory stays until they are gone */
     bool ended;
@@ -84,8 +86,9 @@ static void end(struct dial *d)
     while (d->attempts) {
         attempt_end(d->attempts, false);
     }
-    if (!d->resolved) {
-        uv_cancel((uv_req_t *)&d->resolving); /* if it is running already, its result is dropped */
+    if (d->resolving) {
+        resolve_cancel(d->resolving);
+        d->resolving = NULL;
     }
     uv_close((uv_handle_t *)&d->timer, on_timer_closed);
 }
@@ -223,39 +226,27 @@ static void take_addresses(struct dial *d, const struct addrinfo *list)
     }
 }
 
-static void on_resolved(uv_getaddrinfo_t *request, int status, struct addrinfo *list)
+static void on_resolved(void *ctx, int code, struct addrinfo *list)
 {
-    struct dial *d = request->data;
+    struct dial *d = ctx;
     d->resolved = true;
-    if (!d->ended) {
-        if (status == 0 && list) {
-            take_addresses(d, list);
-        } else {
-            d->err = status == UV_EAI_MEMORY || status == UV_ENOMEM ? E_NOMEM : E_DNS;
-            snprintf(d->failure, sizeof(d->failure), "%s", status ? uv_strerror(status) : "no address");
-        }
-        if (d->count > 0) {
-            try_next(d);
-        } else {
-            fail(d);
-        }
+    d->resolving = NULL;
+    if (code == 0) {
+        take_addresses(d, list);
+        freeaddrinfo(list);
+    } else {
+        d->err = code == EAI_MEMORY ? E_NOMEM : E_DNS;
+        snprintf(d->failure, sizeof(d->failure), "%s", gai_strerror(code));
     }
-    uv_freeaddrinfo(list);
-    release(d);
-}
-
-static enum err resolve(struct dial *d)
-{
-    char service[8];
-    snprintf(service, sizeof(service), "%u", (unsigned)d->port);
-    /* No AI_ADDRCONFIG: it hides ::1 and 127.0.0.1 on hosts that have no other address of the family. */
-    struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_protocol = IPPROTO_TCP};
-    int rc = uv_getaddrinfo(d->loop, &d->resolving, on_resolved, d->host, service, &hints);
-    if (rc != 0) {
-        return rc == UV_ENOMEM ? E_NOMEM : E_INVALID;
+    if (d->count > 0) {
+        try_next(d);
+        return;
     }
-    d->holds++;
-    return E_OK;
+    if (code == 0) {
+        d->err = E_DNS;
+        snprintf(d->failure, sizeof(d->failure), "no address");
+    }
+    fail(d);
 }
 
 enum err dial_start(uv_loop_t *loop, const char *host, uint16_t port, dial_done_fn *on_done, void *ctx,
@@ -274,13 +265,12 @@ enum err dial_start(uv_loop_t *loop, const char *host, uint16_t port, dial_done_
     d->port = port;
     d->on_done = on_done;
     d->ctx = ctx;
-    d->resolving.data = d;
     if (uv_ip4_addr(host, port, &d->addresses[0].v4) == 0 || uv_ip6_addr(host, port, &d->addresses[0].v6) == 0) {
         d->count = 1;
         d->resolved = true;
     } else {
         memset(&d->addresses[0], 0, sizeof(d->addresses[0]));
-        enum err e = resolve(d);
+        enum err e = resolve_start(loop, host, port, on_resolved, d, &d->resolving);
         if (e != E_OK) {
             free(d);
             return e;

@@ -1,6 +1,6 @@
 /* From host name and port to a connected TCP socket. Internal to net/.
  *
- * Resolves in libuv's pool (an address is used as it is), then tries up to DIAL_ADDRESSES_MAX addresses, the two families in turn,
+ * Resolves on a thread of its own (an address is used as it is), then tries up to DIAL_ADDRESSES_MAX addresses, the two families in turn,
  * the next one 250 ms after the last or as soon as one fails, and keeps the first that connects (a plain form of RFC 8305).
  * There is no timeout here but the kernel's. All on the loop's thread. */
 #ifndef NET_DIAL_H
@@ -20,7 +20,8 @@ struct dial;
  * during the call. The dial frees itself. */
 typedef void dial_done_fn(void *ctx, enum err err, int fd, const char *detail);
 
-/* on_done is not called before this returns. E_INVALID: empty host or port 0. */
+/* on_done is not called before this returns. E_INVALID: empty host or port 0; E_BUSY, E_NOMEM: as of
+ * resolve_start. */
 MUST_CHECK enum err dial_start(uv_loop_t *loop, const char *host, uint16_t port, dial_done_fn *on_done, void *ctx,
                                struct dial **out);
 /* Gives up; on_done is not called. Before on_done only. */

@@ -1,0 +1,130 @@
+/* Names that are resolved, and a resolver that does not answer. */
+#include "unit.h"
+
+#include "base/clock.h"
+#include "net/resolve.h"
+
+#include <semaphore.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static sem_t answers;
+
+/* In place of libc's: "hangs" gets no answer before the test says so. */
+int getaddrinfo(const char *host, const char *service, const struct addrinfo *hints, struct addrinfo **out)
+{
+    (void)service;
+    if (strcmp(host, "hangs") == 0) {
+        sem_wait(&answers);
+        return EAI_AGAIN;
+    }
+    if (strcmp(host, "unknown") == 0) {
+        return EAI_NONAME;
+    }
+    *out = calloc(1, sizeof(**out));
+    assert_non_null(*out);
+    (*out)->ai_family = AF_INET;
+    (*out)->ai_socktype = hints->ai_socktype;
+    return 0;
+}
+
+void freeaddrinfo(struct addrinfo *list)
+{
+    free(list);
+}
+
+struct answer {
+    unsigned count;
+    int code;
+    bool list;
+};
+
+static void on_done(void *ctx, int code, struct addrinfo *list)
+{
+    struct answer *a = ctx;
+    a->count++;
+    a->code = code;
+    a->list = list != NULL;
+    if (list) {
+        freeaddrinfo(list);
+    }
+}
+
+static void answers_come(void **state)
+{
+    (void)state;
+    uv_loop_t loop;
+    struct resolve *r;
+    struct answer known = {0};
+    struct answer unknown = {0};
+    assert_int_equal(uv_loop_init(&loop), 0);
+    assert_int_equal(resolve_start(&loop, "known", 8883, on_done, &known, &r), E_OK);
+    assert_int_equal(resolve_start(&loop, "unknown", 8883, on_done, &unknown, &r), E_OK);
+    uv_run(&loop, UV_RUN_DEFAULT);
+    assert_true(known.count == 1 && known.code == 0 && known.list);
+    assert_true(unknown.count == 1 && unknown.code == EAI_NONAME && !unknown.list);
+    assert_int_equal(uv_loop_close(&loop), 0);
+}
+
+/* Left behind: the loop ends, the answer comes to nobody, and there is a limit to how many wait. */
+static void queries_are_left_behind(void **state)
+{
+    (void)state;
+    uv_loop_t loop;
+    struct resolve *r;
+    struct answer none = {0};
+    assert_int_equal(uv_loop_init(&loop), 0);
+    for (unsigned i = 0; i < RESOLVE_MAX; i++) {
+        assert_int_equal(resolve_start(&loop, "hangs", 1, on_done, &none, &r), E_OK);
+        resolve_cancel(r);
+    }
+    assert_int_equal(resolve_start(&loop, "hangs", 1, on_done, &none, &r), E_BUSY);
+    uv_run(&loop, UV_RUN_DEFAULT);
+    assert_int_equal(uv_loop_close(&loop), 0);
+    for (unsigned i = 0; i < RESOLVE_MAX; i++) {
+        sem_post(&answers);
+    }
+    assert_int_equal(uv_loop_init(&loop), 0);
+    while (resolve_start(&loop, "known", 1, on_done, &none, &r) == E_BUSY) {
+        usleep(1000);
+    }
+    uv_run(&loop, UV_RUN_DEFAULT);
+    assert_int_equal(none.count, 1);
+    assert_int_equal(uv_loop_close(&loop), 0);
+}
+
+static void the_process_does_not_wait(void **state)
+{
+    (void)state;
+    struct mono start = mono_now();
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        uv_loop_t loop;
+        struct resolve *r;
+        struct answer none = {0};
+        alarm(20);
+        bool started = uv_loop_init(&loop) == 0 && resolve_start(&loop, "hangs", 1, on_done, &none, &r) == E_OK;
+        if (started) {
+            resolve_cancel(r);
+            uv_run(&loop, UV_RUN_DEFAULT);
+        }
+        exit(started && uv_loop_close(&loop) == 0 ? 0 : 1);
+    }
+    int status;
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    assert_true(mono_ms_until(start, mono_now()) < 10000);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(answers_come),
+        cmocka_unit_test(queries_are_left_behind),
+        cmocka_unit_test(the_process_does_not_wait),
+    };
+    sem_init(&answers, 0, 0);
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -55,14 +55,19 @@ static void on_peer_close(void *ctx, struct dtls_peer *peer, void *peer_ctx, enu
     if (!s) {
         return;
     }
-    if (s->client) {
-        client_displace(s->client); /* out of reach until it comes again */
+    struct client *c = s->client;
+    if (c) {
+        client_displace(c); /* out of reach until it comes again */
+        session_on_displaced(c->session);
     }
     *(s->previous ? &s->previous->next : &g->secures) = s->next;
     if (s->next) {
         s->next->previous = s->previous;
     }
     free(s);
+    if (c) {
+        client_settle(c);
+    }
 }
 
 static void on_send(void *ctx, const struct sockaddr *to, struct bytes datagram)

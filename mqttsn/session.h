@@ -141,7 +141,7 @@ struct mono session_deadline(const struct session *s);
 void session_on_packet(struct session *s, const struct mqttsn_packet *p, struct mono now);
 void session_on_time(struct session *s, struct mono now);
 
-/* Another client speaks from the device's address now. One that is asleep will say where it is, the silence of others will be
+/* Another client speaks from the device's address now, or its DTLS session has ended. One that is asleep will say where it is, the silence of others will be
  * noticed; one without keep-alive is given up. */
 void session_on_displaced(struct session *s);
 /* The broker can be reached again: a link that is to be made again later is made now. */

@@ -9,6 +9,7 @@
 #define MAX_PEERS 10000u
 #define MAX_HANDSHAKES 256u
 #define HANDSHAKE_TIMEOUT_MS 30000u
+#define HANDSHAKE_LONG_MS 5000u
 #define MTU 1280u
 #define MTU_MIN 256u
 
@@ -195,6 +196,59 @@ static bool is_dtls(struct bytes d)
     return d.len >= RECORD_HEADER && d.data[0] >= 20 && d.data[0] <= 23 && d.data[1] == 254;
 }
 
+/* By IPv4 address, or by the /64 of an IPv6 one. */
+static bool same_host(const union dtls_address *a, const union dtls_address *b)
+{
+    if (a->any.sa_family != b->any.sa_family) {
+        return false;
+    }
+    return a->any.sa_family == AF_INET ? a->v4.sin_addr.s_addr == b->v4.sin_addr.s_addr
+                                      : memcmp(&a->v6.sin6_addr, &b->v6.sin6_addr, 8) == 0;
+}
+
+static struct dtls_peer *oldest_of_host(struct dtls_server *s, const union dtls_address *host)
+{
+    struct dtls_peer *p = s->handshaking.first;
+    while (p && !same_host(&p->address, host)) {
+        p = p->newer;
+    }
+    return p;
+}
+
+/* A host that has more than half of the handshakes under way, if there is one (a majority vote: it alone can have the lead at the end). */
+static const union dtls_address *crowding_host(const struct dtls_server *s)
+{
+    const union dtls_address *host = NULL;
+    size_t lead = 0, count = 0;
+    for (const struct dtls_peer *p = s->handshaking.first; p; p = p->newer) {
+        host = lead == 0 ? &p->address : host;
+        lead = same_host(&p->address, host) ? lead + 1 : lead - 1;
+    }
+    for (const struct dtls_peer *p = s->handshaking.first; p; p = p->newer) {
+        count += same_host(&p->address, host);
+    }
+    return count > s->handshaking.count / 2 ? host : NULL;
+}
+
+/* May another handshake begin? At the ceiling the oldest of a host that crowds out the others makes room for them, otherwise one that
+ * should have been done long ago. */
+static bool make_room(struct dtls_server *s, const union dtls_address *from)
+{
+    if (s->handshaking.count < s->max_handshakes) {
+        return true;
+    }
+    const union dtls_address *crowd = crowding_host(s);
+    struct dtls_peer *oldest = s->handshaking.first;
+    if (crowd && !same_host(crowd, from)) {
+        oldest = oldest_of_host(s, crowd);
+    } else if (!oldest || !mono_reached(s->now, mono_add_ms(oldest->heard, HANDSHAKE_LONG_MS))) {
+        return false;
+    }
+    s->stats.failed++;
+    dtls_peer_end(oldest, E_TIMEOUT, false);
+    return true;
+}
+
 /* Answers with a cookie, or begins a handshake when it has one that is right. */
 static void listen_to(struct dtls_server *s, const union dtls_address *from, struct bytes datagram)
 {
@@ -222,7 +276,7 @@ static void listen_to(struct dtls_server *s, const union dtls_address *from, str
         dtls_peer_end(half, E_EXISTS, false);
     }
     bool full = s->open.count >= s->max_peers && !dtls_find(s, from, true);
-    if (full || s->handshaking.count >= s->max_handshakes) {
+    if (full || !make_room(s, from)) {
         s->stats.refused_full++;
         SSL_free(s->listener);
         s->listener = NULL;

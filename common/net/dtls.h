@@ -52,7 +52,7 @@ struct dtls_options {
     const char *cafile;            /* client certificates must be signed by one of these; NULL = none is asked for */
     bool require_certificate;      /* with cafile: a certificate handshake without a client certificate fails */
     size_t max_peers;              /* 0 = 10000; handshakes beyond it are not started */
-    size_t max_handshakes;         /* under way at one time; 0 = 256 */
+    size_t max_handshakes;         /* under way at one time; 0 = 256. No host can keep the others off */
     uint32_t handshake_timeout_ms; /* 0 = 30 s */
     uint32_t idle_timeout_ms;      /* a peer that nothing was heard of is closed; 0 = never (the owner closes) */
     size_t mtu;                    /* largest datagram that we send in a handshake; 0 = 1280 */

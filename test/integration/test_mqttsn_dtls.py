@@ -112,6 +112,11 @@ def test_psk(plain_broker, mqttsn, device, psk_file):
     d3 = device(port, "dev3", transport=DtlsTransport(port, *psk("dev-three"))).connect()
     d3.ping()
     d.ping()  # sessions that are there stay
+    # one without keep-alive ends with its DTLS session
+    d0 = device(port, "dev0", transport=DtlsTransport(port, *psk("dev-three"))).connect(keepalive=0)
+    g.wait_status(clients=4)
+    d0.transport.process.stdin.close()
+    g.wait_status(clients=3)
     assert g.stop() == 0
 
 

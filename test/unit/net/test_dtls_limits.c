@@ -122,6 +122,44 @@ static void test_ceilings(void **state)
     SSL_CTX_free(ctx);
 }
 
+/* Whoever owns an address gets cookies for all its ports, and could keep every handshake busy. */
+static void test_one_host_cannot_take_them_all(void **state)
+{
+    struct net net;
+    struct dtls_client c[9];
+    (void)state;
+    struct dtls_options o = net_server_options(&pki);
+    o.max_handshakes = 4;
+    net_create(&net, &o, false, 9);
+    SSL_CTX *ctx = client_context(&pki, "ca.pem", NULL);
+    for (size_t i = 0; i < 9; i++) {
+        client_create(&c[i], &net, i, ctx);
+        c[i].address.sin_addr.s_addr = htonl(i < 5 ? 0x0a000001 : 0x0a000002);
+    }
+    for (size_t i = 0; i < 5; i++) {
+        client_step(&c[i]);
+        client_step(&c[i]);
+    }
+    assert_int_equal(net_stats(&net).handshaking, 4);
+    assert_int_equal(net_stats(&net).refused_full, 1);
+    for (size_t i = 5; i < 9; i++) {
+        client_connect(&c[i]);
+        assert_true(c[i].connected);
+    }
+    assert_int_equal(net_stats(&net).handshaking, 3);
+    client_step(&c[4]); /* for the fourth place */
+    client_destroy(&c[4]);
+    client_create(&c[4], &net, 4, ctx);
+    client_connect(&c[4]);
+    assert_true(c[4].connected);
+    for (size_t i = 0; i < 9; i++) {
+        client_destroy(&c[i]);
+        net.clients[i] = &c[i];
+    }
+    net_destroy(&net);
+    SSL_CTX_free(ctx);
+}
+
 static void test_idle(void **state)
 {
     struct net net;
@@ -325,10 +363,15 @@ static int teardown(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_loss),        cmocka_unit_test(test_ceilings),
-        cmocka_unit_test(test_idle),        cmocka_unit_test(test_close_in_callbacks),
-        cmocka_unit_test(test_send_limits), cmocka_unit_test(test_reload),
-        cmocka_unit_test(test_many),        cmocka_unit_test(test_options),
+        cmocka_unit_test(test_loss),
+        cmocka_unit_test(test_ceilings),
+        cmocka_unit_test(test_idle),
+        cmocka_unit_test(test_close_in_callbacks),
+        cmocka_unit_test(test_send_limits),
+        cmocka_unit_test(test_reload),
+        cmocka_unit_test(test_many),
+        cmocka_unit_test(test_options),
+        cmocka_unit_test(test_one_host_cannot_take_them_all),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -203,7 +203,7 @@ static bool same_host(const union dtls_address *a, const union dtls_address *b)
         return false;
     }
     return a->any.sa_family == AF_INET ? a->v4.sin_addr.s_addr == b->v4.sin_addr.s_addr
-                                      : memcmp(&a->v6.sin6_addr, &b->v6.sin6_addr, 8) == 0;
+                                       : memcmp(&a->v6.sin6_addr, &b->v6.sin6_addr, 8) == 0;
 }
 
 static struct dtls_peer *oldest_of_host(struct dtls_server *s, const union dtls_address *host)

@@ -98,6 +98,9 @@ def test_taken_ports_and_ctrl_c(quickstart, tmp_path):
                    check=True)
     p.wait_log(r"SQLite .*kitchen", 10)
     p.wait_log(r"stand-in .*sensors/kitchen", 10)
+    before = (tmp_path / "run" / "broker.conf").read_text()
+    second = quickstart()
+    assert second.wait(20) == 1 and "runs in" in second.text() and (tmp_path / "run" / "broker.conf").read_text() == before
     os.killpg(p.pid, signal.SIGINT)
     assert p.wait(20) == 0
     wait_until(lambda: not any(accepts(port) for port in used))

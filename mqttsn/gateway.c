@@ -250,6 +250,11 @@ static enum err open_listener(struct gateway *g, const struct listener *l, bool 
                          l->address);
         return E_INVALID;
     }
+    if (o.bind.family == AF_INET6 && o.bind.scope == 0 && o.bind.ip[0] == 0xfe && (o.bind.ip[1] & 0xc0) == 0x80) {
+        option_error_set(error, "option %s: %s is link-local and needs its interface, such as %s%%eth0",
+                         dtls ? "dtls_listener" : "listener", l->address, l->address);
+        return E_INVALID;
+    }
     enum err e = open_endpoint(g, &o, dtls, error);
     if (e == E_OK && !l->address[0]) {
         o.bind.family = AF_INET6;

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 enum { BACKOFF_BASE_MS = 250, BACKOFF_CAP_MS = 5000, STABLE_MS = 5000, STATUS_MAX = 65536, CONNECT_TIMEOUT_MS = 10000 };
+enum { SHORT_LIFE_MS = 15000, SHORT_LIVES = 3 };
 
 #define STATUS_TOKEN UINT64_MAX
 #define OFFLINE_STATUS BYTES("{\"state\":\"offline\"}")
@@ -14,6 +15,8 @@ enum { BACKOFF_BASE_MS = 250, BACKOFF_CAP_MS = 5000, STABLE_MS = 5000, STATUS_MA
 LOG_POINT(log_up, "uplink.connected", LOG_NOTICE, "connected to the broker");
 LOG_POINT(log_lost, "uplink.lost", LOG_WARNING, "connection to the broker lost");
 LOG_POINT(log_failed, "uplink.failed", LOG_WARNING, "the broker cannot be reached");
+LOG_POINT(log_unstable, "uplink.unstable", LOG_ERROR,
+          "the broker ends connections soon after accepting them: does another program use this client id?");
 LOG_POINT(log_refused, "uplink.refused", LOG_ERROR, "the broker refuses the connection");
 
 struct uplink {
@@ -30,6 +33,7 @@ struct uplink {
     uv_timer_t timer;           /* down: next attempt; up: next status */
     struct backoff backoff;
     struct mono up_since;
+    unsigned short_lives; /* connections in a row that the broker closed soon */
     bool up;
     bool closing;
     void (*on_closed)(void *ctx);
@@ -79,6 +83,17 @@ static void on_published(void *ctx, uint64_t token, uint8_t reason, struct bytes
 static void on_writable(void *ctx);
 static void on_message(void *ctx, const struct mqtt_publish *message);
 static void on_subscribed(void *ctx, uint64_t token, const uint8_t *codes, size_t count);
+/* mosquitto 2.0 gives no reason when a client of the same id takes over. */
+static void judge_life(struct uplink *u, enum err why)
+{
+    bool is_short = why == E_CLOSED && mono_ms_until(u->up_since, mono_now()) < SHORT_LIFE_MS;
+    u->short_lives = is_short ? u->short_lives + 1 : 0;
+    if (u->short_lives > 0 && u->short_lives % SHORT_LIVES == 0) {
+        log_emit(&log_unstable, "broker=%s:%u client_id=\"%.*s\"", u->config->broker.host, u->config->broker.port,
+                 (int)u->session.client_id.len, (const char *)u->session.client_id.data);
+    }
+}
+
 static void on_end(void *ctx, enum err why, uint8_t reason, const char *detail);
 
 static const struct mqtt_client_events client_events = {
@@ -238,6 +253,9 @@ static void on_end(void *ctx, enum err why, uint8_t reason, const char *detail)
                      : &log_failed,
              "broker=%s:%u error=%s reason=0x%02x detail=\"%s\"", u->config->broker.host, u->config->broker.port,
              err_name(why), reason, detail);
+    if (u->up) {
+        judge_life(u, why);
+    }
     if (u->up && mono_ms_until(u->up_since, mono_now()) >= STABLE_MS) {
         backoff_reset(&u->backoff);
     }

@@ -323,6 +323,8 @@ def test_command_line(program, build, tmp_path):
         s.bind(("127.0.0.1", busy))
         r = run("--listener", f"{busy} 127.0.0.1")
         assert r.returncode == 1 and f"127.0.0.1:{busy}" in r.stderr
+    r = run("--listener", f"{busy} fe80::1")
+    assert r.returncode == 1 and "needs its interface" in r.stderr
     missing = tmp_path / "missing"
     r = run("--listener", f"{free_port()} 127.0.0.1", "--predefined_topics", missing)
     assert r.returncode == 1 and str(missing) in r.stderr
@@ -469,3 +471,11 @@ def test_too_many_are_away(plain_broker, mqttsn, device):
     wait_until(lambda: g.process.lines("uplink.connected")[1:], 10)
     g.wait_status(clients=0, away=20)
     assert g.stop() == 0
+
+
+def test_two_gateways_with_one_id_are_told(plain_broker, mqttsn):
+    """They throw each other out; mosquitto 2.0 does not say why."""
+    b = plain_broker()
+    first = mqttsn(b)
+    mqttsn(b)
+    first.wait_log("uplink.unstable.*mqttsn-gateway-", timeout=20)

@@ -41,6 +41,14 @@ resources() {
         # shellcheck disable=SC2086 # words
         set -- "$1" $route
         set +f
+        case ${3:-}:${4:-} in
+        [012]:out | [012]:in | [012]:both) die "--topic $route: '$4' stands before QoS" ;;
+        [012]:*)
+            kind=$1 pattern=$2
+            shift 2
+            set -- "$kind" "$pattern" out "$@"
+            ;;
+        esac
         remote=${6:-}
         [ "$remote" != '""' ] || remote=
         pattern=$2

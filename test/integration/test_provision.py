@@ -28,7 +28,7 @@ AWS = pathlib.Path("/usr/bin/aws")  # Debian's: version 2
 pytestmark = [pytest.mark.skipif(not AWS.exists(), reason="awscli is not installed"),
               pytest.mark.skipif(not dynalite_is_there(), reason="no dynalite: npm --prefix test ci")]
 
-ROUTES = ["--topic", "sensors/# out 1", "--topic", "commands/+/set in 1 \"\" gateways/gw/", "--topic", "a/b both 1"]
+ROUTES = ["--topic", "sensors/# out 1", "--topic", "commands/+/set in 1 \"\" gateways/gw/", "--topic", "a/b both 1", "--topic", "c 0"]
 DATA = ["--table", "measurements", "--ttl", "30d", "--store", "sensors/+/#", "--role-alias", "gateway", "--dashboard"]
 # The stand-in fails at AttachPolicy, and does not know the new role at first.
 INTERRUPTED = ["dynamodb:CreateTable", "dynamodb:UpdateTimeToLive", "iot:CreateThing", "iot:CreateCertificateFromCsr", "iot:CreatePolicy",
@@ -142,8 +142,10 @@ def test_goes_on_where_it_was_interrupted(made):
 def test_what_is_made(setting, made):
     assert setting.policy() == {
         "iot:Connect": [f"{ARN}:client/gw-check", f"{ARN}:client/gw"],
-        "iot:Publish": [f"{ARN}:topic/mosquitto-aws/gw/check", f"{ARN}:topic/sensors", f"{ARN}:topic/sensors/*", f"{ARN}:topic/a/b"],
-        "iot:RetainPublish": [f"{ARN}:topic/sensors", f"{ARN}:topic/sensors/*", f"{ARN}:topic/a/b"],
+        "iot:Publish": [f"{ARN}:topic/mosquitto-aws/gw/check", f"{ARN}:topic/sensors", f"{ARN}:topic/sensors/*", f"{ARN}:topic/a/b",
+                        f"{ARN}:topic/c"],
+        "iot:RetainPublish": [f"{ARN}:topic/sensors", f"{ARN}:topic/sensors/*", f"{ARN}:topic/a/b",
+                        f"{ARN}:topic/c"],
         "iot:Subscribe": [f"{ARN}:topicfilter/gateways/gw/commands/+/set", f"{ARN}:topicfilter/a/b"],
         "iot:Receive": [f"{ARN}:topic/gateways/gw/commands/*/set", f"{ARN}:topic/a/b"],
         "iot:AssumeRoleWithCertificate": [f"{ARN}:rolealias/gateway"],
@@ -303,6 +305,7 @@ def test_what_exists_already_is_not_taken_over(setting, removed):
     ([], "usage"), (["a b", "--topic", "x"], "NAME takes"), (["gw"], "nothing to do"), (["gw", "--topic"], "needs a value"),
     (["gw", "--topic", "x/*"], "not possible"), (["gw", "--topic", "${iot:ClientId}/x"], "not possible"),
     (["gw", "--topic", "x sideways"], "sideways"), (["gw", "--topic", "x out 5"], "QoS '5'"),
+    (["gw", "--topic", "x 1 out"], "before QoS"), (["gw", "--topic", "x 1 l r y"], "more words"),
     (["gw", "--topic", "x", "--ttl", "3d"], "need --table"),
     (["gw", "--topic", "x", "--connections", "many"], "--connections"), (["--frobnicate"], "unknown option"),
     (["gw", "--topic", "x/#/y"], "no topic filter"), (["gw", "--table", "abc", "--store", "x+/y"], "no topic filter"),

@@ -10,6 +10,7 @@
 #define MAX_HANDSHAKES 256u
 #define HANDSHAKE_TIMEOUT_MS 30000u
 #define HANDSHAKE_LONG_MS 5000u
+#define HELLO_LATE_MS 5000u
 #define MTU 1280u
 #define MTU_MIN 256u
 
@@ -289,6 +290,14 @@ static void listen_to(struct dtls_server *s, const union dtls_address *from, str
     }
 }
 
+/* A ClientHello that the network brings once more, or late, when its handshake is complete: a new one would never be. A device that
+ * begins again with the same random, for want of a better source, is heard after a while. */
+static bool is_late(const struct dtls_server *s, const struct dtls_peer *open, struct bytes hello)
+{
+    return open && memcmp(open->client_random, hello.data + RANDOM_AT, DTLS_RANDOM_SIZE) == 0 &&
+           !mono_reached(s->now, mono_add_ms(open->heard, HELLO_LATE_MS));
+}
+
 static void route(struct dtls_server *s, const union dtls_address *from, struct bytes datagram)
 {
     struct dtls_peer *half = dtls_find(s, from, false);
@@ -296,6 +305,8 @@ static void route(struct dtls_server *s, const union dtls_address *from, struct 
         /* The one that began the handshake, sent again, is for OpenSSL's state machine; any other begins anew. */
         if (half && memcmp(half->client_random, datagram.data + RANDOM_AT, DTLS_RANDOM_SIZE) == 0) {
             dtls_peer_feed(half, datagram);
+        } else if (is_late(s, dtls_find(s, from, true), datagram)) {
+            s->stats.ignored++;
         } else {
             listen_to(s, from, datagram);
         }

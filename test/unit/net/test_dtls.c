@@ -341,6 +341,33 @@ static void test_forged_datagrams(void **state)
 
 /* --- the same address again --- */
 
+/* The network doubles the ClientHello with the cookie, and the second one comes when the handshake is complete. */
+static void test_late_hello(void **state)
+{
+    struct net net;
+    struct dtls_client c;
+    struct buffer hello;
+    (void)state;
+    struct dtls_options o = net_server_options(&pki);
+    net_create(&net, &o, false, 1);
+    SSL_CTX *ctx = client_context(&pki, "ca.pem", NULL);
+    client_create(&c, &net, 0, ctx);
+    buffer_init(&hello, 2000);
+    client_step(&c);
+    client_step(&c);
+    assert_int_equal(buffer_append(&hello, buffer_bytes(&net.last_to_server)), E_OK);
+    client_connect(&c);
+    client_feed(&c, buffer_bytes(&hello));
+    assert_int_equal(net_stats(&net).handshaking, 0);
+    net.now = mono_add_ms(net.now, 6000);
+    client_feed(&c, buffer_bytes(&hello)); /* a device without entropy, after a reboot */
+    assert_int_equal(net_stats(&net).handshaking, 1);
+    buffer_finish(&hello);
+    client_destroy(&c);
+    net_destroy(&net);
+    SSL_CTX_free(ctx);
+}
+
 static void test_reboot(void **state)
 {
     struct net net;
@@ -422,7 +449,7 @@ int main(void)
         cmocka_unit_test(test_wrong_psk),        cmocka_unit_test(test_client_certificate),
         cmocka_unit_test(test_cookies),          cmocka_unit_test(test_cookie_lives_a_minute),
         cmocka_unit_test(test_replayed_record),  cmocka_unit_test(test_forged_datagrams),
-        cmocka_unit_test(test_reboot),
+        cmocka_unit_test(test_reboot),           cmocka_unit_test(test_late_hello),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -117,7 +117,9 @@ enum err dynamodb_calls_create(const struct dashboard_config *c, struct dynamodb
     }
     enum err e = open_parts(calls, c, &why);
     if (e != E_OK) {
-        option_error_set(error, "option source: dynamodb: %s", why.text);
+        bool named = strncmp(why.text, "aws_", 4) == 0 || strncmp(why.text, "dynamodb_", 9) == 0 ||
+                     strncmp(why.text, "iot_", 4) == 0;
+        option_error_set(error, "option %s%s", named ? "" : "source: dynamodb: ", why.text);
         dynamodb_calls_destroy(calls);
         return e == E_NOMEM ? e : E_INVALID;
     }

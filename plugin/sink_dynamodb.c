@@ -272,7 +272,8 @@ static enum err create(const struct sink_host *host, const struct plugin_options
     init_fields(s, host, o);
     enum err e = create_parts(s, o, &why);
     if (e) {
-        bool named = strncmp(why.text, "aws_", 4) == 0 || strncmp(why.text, "dynamodb_", 9) == 0;
+        bool named = strncmp(why.text, "aws_", 4) == 0 || strncmp(why.text, "dynamodb_", 9) == 0 ||
+                     strncmp(why.text, "iot_", 4) == 0;
         snprintf(error, 256, "option %s%.230s", named ? "" : "dynamodb_table: ", why.text);
         window_finish(&s->window);
         free(s);

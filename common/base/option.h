@@ -94,8 +94,8 @@ MUST_CHECK enum err options_read(const struct option_table *t, void *config, str
                                  struct option_error *error);
 
 /* For errors that show after the file was read (a key file that is missing, options that do not go together): puts "FILE:LINE: "
- * before a text that begins with "option NAME" or "options NAME", with the last line of that option. Changes nothing where the
- * file has no such line. */
+ * before a text that begins with "option NAME" or "options NAME", with the line of that option. Changes nothing where the file has
+ * no such line, or more than one. */
 void option_error_locate(struct option_error *error, const char *path);
 /* Puts "option NAME: " before the text; an empty one becomes the error's name. */
 void option_error_name(struct option_error *error, const char *name, enum err e);

@@ -100,13 +100,17 @@ void option_error_locate(struct option_error *error, const char *path)
     }
     char line[LINE_SIZE_MAX + 2];
     size_t found = 0;
+    size_t times = 0;
     for (size_t number = 1; fgets(line, sizeof(line), f); number++) {
         struct bytes rest = bytes_str(line);
         struct bytes word;
-        found = option_next_word(&rest, &word) && bytes_equal(word, name) ? number : found;
+        if (option_next_word(&rest, &word) && bytes_equal(word, name)) {
+            found = number;
+            times++;
+        }
     }
     fclose(f);
-    if (found > 0) {
+    if (times == 1) {
         struct option_error why = *error;
         locate(error, path, found, &why);
     }

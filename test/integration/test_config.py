@@ -78,6 +78,10 @@ def test_unreadable_files_are_named(broker, client_id, pki, tmp_path):
                     f"iot_certfile {client_id.cert}\niot_keyfile /nonexistent.pem\n")
     b = broker(options=[f"config_file {more}"], start=False, name="b-file")
     assert f"{more}:4: option iot_keyfile: /nonexistent.pem: " in b.start_refused()[1]
+    b = broker(options=["store #", "dynamodb_table readings", "aws_region eu-west-1", "aws_role_alias a",
+                        "aws_credentials_endpoint localhost:1", f"iot_certfile {client_id.cert}", "iot_keyfile /nonexistent.pem"],
+               start=False, name="b-role")
+    assert ": option iot_keyfile: /nonexistent.pem: " in b.start_refused()[1]
 
 
 @pytest.mark.parametrize("program, option, more", [

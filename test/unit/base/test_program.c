@@ -205,7 +205,7 @@ static void mistakes_of_the_file_are_placed(void **state)
     read_file(text, sizeof(text));
     snprintf(expected, sizeof(expected), "testd: %s:4: option number: not 13\n", conf);
     assert_string_equal(text, expected);
-    write_file("number 20\nlog_dest file /nonexistent/log\n");
+    write_file("number 20\nlog_dest file /nonexistent/log\nlog_type error\nlog_type debug\n");
     rename(path, conf);
     assert_false(CONFIGURE(&c, &code, ARG("-c"), conf, ARG("--number"), ARG("13")));
     read_file(text, sizeof(text));
@@ -216,6 +216,7 @@ static void mistakes_of_the_file_are_placed(void **state)
         {"option log_dest: full", ":2: option log_dest: full"},
         {"options number and flag: no", ":1: options number and flag: no"},
         {"option flag: no", NULL},
+        {"option log_type: which?", NULL},
         {"option num: no", NULL},
         {"number: no", NULL},
         {"option", NULL},

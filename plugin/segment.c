@@ -1,5 +1,6 @@
 #include "plugin/segment.h"
 
+#include "base/log.h"
 #include "plugin/map_guard.h"
 
 #include <errno.h>
@@ -14,6 +15,9 @@
 #include <sys/stat.h>
 #include <sys/vfs.h>
 #include <unistd.h>
+
+LOG_POINT(log_redo, "spool.sync-lost", LOG_ERROR,
+          "what could not be synced cannot be tried again: after a power cut it may be missing");
 
 #define DIGITS 20u
 #define POPULATE_PIECE (256u << 10) /* the process cannot map anything meanwhile */
@@ -176,6 +180,18 @@ void segment_populate(const struct segment *s, size_t from)
         if (madvise(s->map + at, n, MADV_POPULATE_WRITE) != 0) {
             return; /* an older kernel, or a failing disk: the pages come as they are written to */
         }
+    }
+}
+
+void segment_make_dirty(const struct segment *s, size_t from, size_t to)
+{
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    from = from / page * page;
+    /* By a system call, because a write to a page that cannot be had raises SIGBUS; and what is mapped for writing already would not
+     * become dirty. */
+    (void)madvise(s->map + from, to - from, MADV_DONTNEED);
+    if (madvise(s->map + from, to - from, MADV_POPULATE_WRITE) != 0) {
+        log_emit(&log_redo, "segment=%s error=%s", s->name, err_name(err_from_errno(errno)));
     }
 }
 

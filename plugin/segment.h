@@ -62,6 +62,9 @@ void segment_populate(const struct segment *s, size_t from);
 /* Returns once the bytes of the mapping from `from` to `to` are on disk. Unlike fdatasync(2) it leaves populated pages behind
  * them alone. Nobody writes to that part any more, `to` itself excepted. Any thread. */
 MUST_CHECK enum err segment_sync(const struct segment *s, size_t from, size_t to);
+/* To be called before syncing again after an error. The kernel takes a page that could not be written for clean: it would never be
+ * written, and the next sync would say that all is well. Linux 5.14. Any thread. */
+void segment_make_dirty(const struct segment *s, size_t from, size_t to);
 
 /* Sets a mark in the header of a file, or takes it away. Any thread. */
 MUST_CHECK enum err segment_mark(int dir_fd, const char *name, enum segment_mark mark, bool set);

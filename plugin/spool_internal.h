@@ -39,6 +39,7 @@ struct sync_job {
     bool durable; /* fdatasync at all */
     bool sync_folder;
     bool sync_all; /* everything that an earlier process left unwritten, too */
+    bool again;    /* the last attempt failed */
     size_t count;
     struct segment *segments[SPOOL_JOB_SEGMENTS];
     size_t from[SPOOL_JOB_SEGMENTS], tails[SPOOL_JOB_SEGMENTS]; /* bytes to be synced */
@@ -122,6 +123,7 @@ struct spool {
     struct segment *removed;      /* not live any more: file to be deleted, or still read; in order of removal ... */
     struct segment **removed_end; /* ... and where the next one is linked */
     bool sync_all_due;            /* an earlier process left things unwritten */
+    bool sync_failed;             /* the last attempt */
     bool places_void;             /* the cursors are not in the folder of now */
     struct mono sync_at, tick_at;
     struct mono prepare_at; /* no attempt to prepare a segment before */

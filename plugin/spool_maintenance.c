@@ -82,6 +82,9 @@ static void run_sync(uv_work_t *work)
 {
     struct sync_job *job = work->data;
     job->result = job->sync_all ? spool_each_name(job->dir_fd, sync_one, &job->dir_fd) : E_OK;
+    for (size_t i = 0; i < job->count && job->again; i++) {
+        segment_make_dirty(job->segments[i], job->from[i], job->tails[i]);
+    }
     for (size_t i = 0; i < job->count && job->result == E_OK; i++) {
         job->result = segment_sync(job->segments[i], job->from[i], job->tails[i]);
     }
@@ -114,7 +117,10 @@ static void on_synced(uv_work_t *work, int status)
     if (e != E_OK) {
         atomic_store(&s->folder_dirty, true);
         s->sync_all_due |= job->sync_all;
+        s->sync_failed = true;
         log_emit(&log_sync, "dir=%s error=%s", s->dir, err_name(e));
+    } else if (job->count > 0) {
+        s->sync_failed = false;
     }
     for (unsigned k = 0; k < SINK_COUNT; k++) {
         struct cursor_save *save = &job->saves[k];
@@ -158,6 +164,7 @@ static void start_sync(struct spool *s, bool data, bool cursors)
     if (job->durable && sync_ms != SPOOL_SYNC_ALWAYS) {
         collect_unsynced(s, job);
     }
+    job->again = s->sync_failed;
     memset(job->saves, 0, sizeof(job->saves));
     bool any = cursors && collect_cursors(s, job);
     if (job->count > 0 || job->sync_folder || job->sync_all || any) {

@@ -254,6 +254,9 @@ static void flush(struct spool *s)
     enum err e = E_OK;
     for (struct segment *seg = s->oldest; durable && seg; seg = seg->newer) {
         if (seg->written) {
+            if (s->sync_failed) {
+                segment_make_dirty(seg, seg->synced, atomic_load(&seg->tail));
+            }
             enum err synced = segment_sync(seg, 0, atomic_load(&seg->tail));
             e = synced != E_OK ? synced : e;
         }

@@ -320,6 +320,7 @@ static void check_beginning(struct recovery *r)
 {
     struct segment *seg = r->s->oldest;
     uint64_t most = 0;
+    bool unknown = false;
     if (!seg || !sound(seg) || seg->header.marks[SEGMENT_FIRST] || seg->header.previous_sequence == 0) {
         return;
     }
@@ -328,10 +329,13 @@ static void check_beginning(struct recovery *r)
         uint64_t lost = p->state == PLACE_KNOWN ? sequences_from(1, seg->header.first_sequence, p->position) : 0;
         p->lost += lost;
         most = lost > most && (r->s->sinks & SINK_BIT(k)) ? lost : most;
+        unknown = unknown || p->state == PLACE_DAMAGED;
     }
     metric_add(&r->s->stats.dropped, most);
-    log_emit(&log_gone, "before_segment=%s reason='older segments are gone' missing=%llu", seg->name,
-             (unsigned long long)most);
+    if (most > 0 || unknown) {
+        log_emit(&log_gone, "before_segment=%s reason='older segments are gone' missing=%llu", seg->name,
+                 (unsigned long long)most);
+    }
     note(r, seg, SEGMENT_FIRST);
 }
 

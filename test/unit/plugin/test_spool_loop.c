@@ -7,14 +7,41 @@
 #include "plugin/spool_internal.h"
 #include "spool_fixture.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23
+#endif
+
 #define SQLITE SINK_BIT(SINK_SQLITE)
 #define IOTCORE SINK_BIT(SINK_IOTCORE)
+
+/* In place of libc's: a disk that cannot write, and how often pages were given to it again. */
+static atomic_bool disk_fails;
+static atomic_uint failed_syncs, populated;
+
+int msync(void *start, size_t size, int flags)
+{
+    if (atomic_load(&disk_fails)) {
+        atomic_fetch_add(&failed_syncs, 1);
+        errno = EIO;
+        return -1;
+    }
+    return (int)syscall(SYS_msync, start, size, flags);
+}
+
+int madvise(void *start, size_t size, int advice)
+{
+    atomic_fetch_add(&populated, advice == MADV_POPULATE_WRITE);
+    return (int)syscall(SYS_madvise, start, size, advice);
+}
 
 /* The loop's side: both sinks read what there is whenever they are woken. */
 struct reader {
@@ -319,6 +346,41 @@ static void folder_removed(void **state)
     assert_int_equal(cursor_lag(spool_cursor(r->f.spool, SINK_SQLITE)), 0);
 }
 
+static bool sync_has_failed(struct reader *r)
+{
+    (void)r;
+    return atomic_load(&failed_syncs) > 0;
+}
+
+static bool pages_are_written_again(struct reader *r)
+{
+    (void)r;
+    return atomic_load(&populated) > 0;
+}
+
+/* After an error the kernel takes the pages for clean: they have to be made dirty before they are synced again. */
+static void failed_sync_is_made_good(void **state)
+{
+    struct reader *r = *state;
+    r->may_fail = true;
+    r->f.options.sync_ms = 20;
+    start(r);
+    atomic_store(&populated, 0);
+    atomic_store(&failed_syncs, 0);
+    atomic_store(&disk_fails, true);
+    assert_int_equal(fixture_append(&r->f, 0, 100, SQLITE | IOTCORE), E_OK);
+    assert_true(wait_for(sync_has_failed, r));
+    atomic_store(&disk_fails, false);
+    assert_true(wait_for(pages_are_written_again, r));
+    pause_ms(200);
+    atomic_store(&populated, 0);
+    assert_int_equal(fixture_append(&r->f, 1, 100, SQLITE | IOTCORE), E_OK);
+    pause_ms(200);
+    assert_int_equal(atomic_load(&populated), 0);
+    assert_true(wait_for(all_read, r));
+    stop(r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -326,6 +388,7 @@ int main(void)
         TEST(every_record_reaches_both_sinks),   TEST(no_wake_is_lost),
         TEST(sinks_are_woken_for_their_own),     TEST(dropping_while_both_read),
         TEST(cursors_are_written_while_running), TEST(folder_removed),
+        TEST(failed_sync_is_made_good),
     };
     log_init(count_line, NULL, LOG_ERROR);
     return cmocka_run_group_tests(tests, NULL, NULL);

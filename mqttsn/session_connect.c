@@ -17,7 +17,7 @@ struct session_will session_will_view(const struct stored_will *w)
 
 static struct stored_will *make_will(const struct session_will *v)
 {
-    if (!topic_name_valid(v->topic) || !topic_safe(v->topic) || v->payload.len > WILL_PAYLOAD_MAX) {
+    if (!topic_name_valid(v->topic) || !session_topic_allowed(v->topic) || v->payload.len > WILL_PAYLOAD_MAX) {
         return NULL;
     }
     struct stored_will *w = malloc(sizeof(*w) + v->topic.len + v->payload.len);

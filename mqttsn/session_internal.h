@@ -123,6 +123,9 @@ void session_refuse(struct session *s, uint8_t code);    /* CONNACK */
 struct session_will session_will_view(const struct stored_will *w);
 
 /* --- session_up.c */
+/* May a device name this topic or filter? Nothing that the broker ends a link for, and not the control of the broker and its
+ * plugins: a datagram tells nothing about its sender. */
+bool session_topic_allowed(struct bytes topic);
 void session_up_register(struct session *s, const struct mqttsn_packet *p);
 void session_up_publish(struct session *s, const struct mqttsn_packet *p);
 void session_up_pubrel(struct session *s, uint16_t msg_id);

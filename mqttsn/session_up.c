@@ -141,11 +141,16 @@ static uint8_t code_of_err(enum err e)
                                                          : MQTTSN_NOT_SUPPORTED;
 }
 
+bool session_topic_allowed(struct bytes topic)
+{
+    return topic_safe(topic) && !bytes_starts_with(topic, BYTES("$CONTROL"));
+}
+
 void session_up_register(struct session *s, const struct mqttsn_packet *p)
 {
     struct topics_entry *e = NULL;
     uint8_t code = MQTTSN_NOT_SUPPORTED;
-    if (topic_name_valid(p->register_.topic) && topic_safe(p->register_.topic)) {
+    if (topic_name_valid(p->register_.topic) && session_topic_allowed(p->register_.topic)) {
         code = code_of_err(topics_add(&s->topics, p->register_.topic, &e));
     }
     if (e) {
@@ -171,7 +176,7 @@ static struct bytes publish_topic(struct session *s, const struct mqttsn_topic *
     struct bytes name = {0};
     if (t->type == MQTTSN_TOPIC_SHORT) {
         name = short_name(t->id, room);
-        return topic_name_valid(name) && topic_safe(name) ? name : (struct bytes){0};
+        return topic_name_valid(name) && session_topic_allowed(name) ? name : (struct bytes){0};
     }
     if (mqttsn_topic_id_reserved(t->id)) {
         return name;
@@ -384,7 +389,7 @@ static struct bytes subscribe_filter(struct session *s, const struct mqttsn_topi
         return mqttsn_topic_id_reserved(t->id) ? (struct bytes){0}
                                                : predefined_topic(s->env->predefined, session_client_id(s), t->id);
     }
-    return topic_filter_valid(filter) && topic_safe(filter) ? filter : (struct bytes){0};
+    return topic_filter_valid(filter) && session_topic_allowed(filter) ? filter : (struct bytes){0};
 }
 
 static void send_suback(struct session *s, uint8_t qos, uint16_t topic_id, uint16_t msg_id, uint8_t code)

@@ -399,11 +399,13 @@ def test_a_device_cannot_cut_off_the_others(plain_broker, mqttsn, device, aggreg
         device(g, "stranger").send_publish(short, b"x", 3, kind=SHORT)
         bad.publish(short, b"x", 1, kind=SHORT, code=INVALID_TOPIC_ID)
         bad.subscribe(short, 1, kind=SHORT, code=NOT_SUPPORTED)
-    for name in ("$SYS/broker/x", "$CONTROL/dynamic-security/v1", "$share/x/y", "$unknown", "/", "//", "a" + "/" * 200):
+    for name in ("$SYS/broker/x", "$share/x/y", "$unknown", "/", "//", "a" + "/" * 200):
         bad.send_publish(bad.register(name), b"x", 0)
         bad.subscribe(name, 1)
     bad.subscribe("$share/group/a/#", 1)
     bad.subscribe("$share", code=NOT_SUPPORTED)
+    bad.register("$CONTROL/mosquitto-aws/v1", code=NOT_SUPPORTED)  # whoever sends a datagram must not control the broker
+    bad.subscribe("$CONTROL/#", code=NOT_SUPPORTED)
     good.publish(topic, b"x", 1)
     bad.ping()
     assert "disconnected due to" not in b.process.text()

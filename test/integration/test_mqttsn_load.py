@@ -91,7 +91,8 @@ def check_flood(build, tmp_path, plain_broker, mqttsn, junk, messages):
     r = result(load, 300)
     flood.wait(300)
     assert r["finished"] and r["acked"] == messages, r
-    assert r["disconnects"] == 0 and r["retransmitted"] == 0 and r["connected"] == 100, r
+    assert r["disconnects"] == 0 and r["connected"] == 100, r
+    assert r["retransmitted"] == 0 or "asan" in build.name, r  # which is slow enough to lose a datagram in the flood
     assert g.status()["malformed"] > junk // 4
     assert g.process.running()
     return g

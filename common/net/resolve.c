@@ -1,16 +1,23 @@
 #include "net/resolve.h"
 
 #include <pthread.h>
-#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 
-static atomic_uint under_way;
+/* Those that no thread has taken yet. A thread that has its answer takes the next one. */
+static struct {
+    pthread_mutex_t lock;
+    struct resolve *first, *last;
+    unsigned waiting;
+    unsigned threads;
+} queue = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 struct resolve {
+    struct resolve *next, *prev; /* in the queue, under its lock */
+    bool waiting;                /* it is there */
     uv_async_t async;
     resolve_done_fn *on_done;
     void *ctx;
@@ -38,14 +45,34 @@ static void release(struct resolve *r)
     }
 }
 
-static void *thread_main(void *arg)
+/* --- the queue; under its lock --- */
+
+static void enqueue(struct resolve *r)
 {
-    struct resolve *r = arg;
+    r->waiting = true;
+    r->prev = queue.last;
+    *(queue.last ? &queue.last->next : &queue.first) = r;
+    queue.last = r;
+    queue.waiting++;
+}
+
+static void take_out(struct resolve *r)
+{
+    *(r->prev ? &r->prev->next : &queue.first) = r->next;
+    *(r->next ? &r->next->prev : &queue.last) = r->prev;
+    r->next = r->prev = NULL;
+    r->waiting = false;
+    queue.waiting--;
+}
+
+/* --- a thread --- */
+
+static void ask(struct resolve *r)
+{
     struct addrinfo *list = NULL;
     /* No AI_ADDRCONFIG: it hides ::1 and 127.0.0.1 on hosts that have no other address of the family. */
     const struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_protocol = IPPROTO_TCP};
     int code = getaddrinfo(r->host, r->service, &hints, &list);
-    atomic_fetch_sub(&under_way, 1);
     pthread_mutex_lock(&r->lock);
     r->code = code == 0 && !list ? EAI_NONAME : code;
     r->list = code == 0 ? list : NULL;
@@ -54,8 +81,31 @@ static void *thread_main(void *arg)
     }
     pthread_mutex_unlock(&r->lock);
     release(r);
+}
+
+/* The next one for a thread, which ends when there is none. */
+static struct resolve *next_waiting(void)
+{
+    pthread_mutex_lock(&queue.lock);
+    struct resolve *r = queue.first;
+    if (r) {
+        take_out(r);
+    } else {
+        queue.threads--;
+    }
+    pthread_mutex_unlock(&queue.lock);
+    return r;
+}
+
+static void *thread_main(void *arg)
+{
+    for (struct resolve *r = arg; r; r = next_waiting()) {
+        ask(r);
+    }
     return NULL;
 }
+
+/* --- the receiver --- */
 
 static void on_closed(uv_handle_t *handle)
 {
@@ -99,17 +149,33 @@ static enum err start_thread(struct resolve *r)
     return started ? E_OK : E_NOMEM;
 }
 
+/* To a new thread, or to those that are at work. */
+static enum err hand_out(struct resolve *r)
+{
+    enum err e = E_OK;
+    pthread_mutex_lock(&queue.lock);
+    bool room = queue.threads < RESOLVE_THREADS;
+    if (room && start_thread(r) == E_OK) {
+        queue.threads++; /* before the thread can look: it needs the lock for that */
+    } else if (queue.threads == 0) {
+        e = E_NOMEM;
+    } else if (queue.waiting == RESOLVE_WAITING_MAX) {
+        e = E_BUSY;
+    } else {
+        enqueue(r);
+    }
+    pthread_mutex_unlock(&queue.lock);
+    return e;
+}
+
 enum err resolve_start(uv_loop_t *loop, const char *host, uint16_t port, resolve_done_fn *on_done, void *ctx,
                        struct resolve **out)
 {
-    if (atomic_fetch_add(&under_way, 1) >= RESOLVE_MAX) {
-        atomic_fetch_sub(&under_way, 1);
-        return E_BUSY;
-    }
     size_t host_size = strlen(host) + 1;
     struct resolve *r = calloc(1, sizeof(*r) + host_size);
     if (!r || pthread_mutex_init(&r->lock, NULL) != 0) {
-        goto fail;
+        free(r);
+        return E_NOMEM;
     }
     memcpy(r->host, host, host_size);
     snprintf(r->service, sizeof(r->service), "%u", (unsigned)port);
@@ -117,26 +183,31 @@ enum err resolve_start(uv_loop_t *loop, const char *host, uint16_t port, resolve
     r->ctx = ctx;
     if (uv_async_init(loop, &r->async, on_answer) != 0) {
         pthread_mutex_destroy(&r->lock);
-        goto fail;
+        free(r);
+        return E_NOMEM;
     }
     r->async.data = r;
     r->owners = 3;
-    if (start_thread(r) != E_OK) {
-        atomic_fetch_sub(&under_way, 1);
-        r->owners--;
+    enum err e = hand_out(r);
+    if (e != E_OK) {
+        r->owners--; /* no thread has it */
         end(r);
-        return E_NOMEM;
+        return e;
     }
     *out = r;
     return E_OK;
-
-fail:
-    atomic_fetch_sub(&under_way, 1);
-    free(r);
-    return E_NOMEM;
 }
 
 void resolve_cancel(struct resolve *r)
 {
+    pthread_mutex_lock(&queue.lock);
+    bool waited = r->waiting;
+    if (waited) {
+        take_out(r);
+    }
+    pthread_mutex_unlock(&queue.lock);
+    if (waited) {
+        release(r); /* in place of the thread */
+    }
     end(r);
 }

@@ -13,14 +13,15 @@
 
 struct resolve;
 
-#define RESOLVE_MAX 8u /* queries under way in the process, those left behind included */
+#define RESOLVE_THREADS 8u /* queries under way in the process, those left behind included; others wait for them */
+#define RESOLVE_WAITING_MAX 16384u /* more than a gateway has connections */
 
 /* `code` is 0, and the list, which is not empty, is the receiver's to free (freeaddrinfo); or why not (gai_strerror). The loop's
  * thread. `r` is gone. */
 typedef void resolve_done_fn(void *ctx, int code, struct addrinfo *list);
 
-/* Asks for addresses to connect to by TCP. on_done is not called before this returns. E_BUSY: RESOLVE_MAX queries are under way;
- * E_NOMEM: no thread. Loop's thread. */
+/* Asks for addresses to connect to by TCP. on_done is not called before this returns. E_BUSY: RESOLVE_WAITING_MAX wait; E_NOMEM: no
+ * thread. Loop's thread. */
 MUST_CHECK enum err resolve_start(uv_loop_t *loop, const char *host, uint16_t port, resolve_done_fn *on_done, void *ctx,
                                   struct resolve **out);
 /* Gives up; on_done is not called. Before on_done only. Loop's thread. */

@@ -9,13 +9,14 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static sem_t answers;
+static sem_t asked, answers;
 
 /* In place of libc's: "hangs" gets no answer before the test says so. */
 int getaddrinfo(const char *host, const char *service, const struct addrinfo *hints, struct addrinfo **out)
 {
     (void)service;
     if (strcmp(host, "hangs") == 0) {
+        sem_post(&asked);
         sem_wait(&answers);
         return EAI_AGAIN;
     }
@@ -67,31 +68,64 @@ static void answers_come(void **state)
     assert_int_equal(uv_loop_close(&loop), 0);
 }
 
-/* Left behind: the loop ends, the answer comes to nobody, and there is a limit to how many wait. */
+/* Left behind: the loop ends, and the answer comes to nobody. Others wait, until there is a thread for them or nobody wants them. */
 static void queries_are_left_behind(void **state)
 {
     (void)state;
+    enum { WAITING = 50 };
     uv_loop_t loop;
-    struct resolve *r;
+    struct resolve *r[WAITING];
     struct answer none = {0};
+    struct answer some = {0};
     assert_int_equal(uv_loop_init(&loop), 0);
-    for (unsigned i = 0; i < RESOLVE_MAX; i++) {
-        assert_int_equal(resolve_start(&loop, "hangs", 1, on_done, &none, &r), E_OK);
-        resolve_cancel(r);
+    for (unsigned i = 0; i < RESOLVE_THREADS; i++) {
+        assert_int_equal(resolve_start(&loop, "hangs", 1, on_done, &none, &r[0]), E_OK);
+        sem_wait(&asked); /* a thread has taken it */
+        resolve_cancel(r[0]);
     }
-    assert_int_equal(resolve_start(&loop, "hangs", 1, on_done, &none, &r), E_BUSY);
-    uv_run(&loop, UV_RUN_DEFAULT);
-    assert_int_equal(uv_loop_close(&loop), 0);
-    for (unsigned i = 0; i < RESOLVE_MAX; i++) {
+    for (unsigned i = 0; i < WAITING; i++) {
+        assert_int_equal(resolve_start(&loop, "known", 1, on_done, i % 2 ? &some : &none, &r[i]), E_OK);
+    }
+    for (unsigned i = 0; i < WAITING; i += 2) {
+        resolve_cancel(r[i]);
+    }
+    uv_run(&loop, UV_RUN_NOWAIT);
+    assert_int_equal(some.count, 0);
+    for (unsigned i = 0; i < RESOLVE_THREADS; i++) {
         sem_post(&answers);
     }
+    uv_run(&loop, UV_RUN_DEFAULT);
+    assert_int_equal(some.count, WAITING / 2);
+    assert_int_equal(none.count, 0);
+    assert_int_equal(uv_loop_close(&loop), 0);
+}
+
+static void too_many_wait(void **state)
+{
+    (void)state;
+    uv_loop_t loop;
+    struct resolve **all = calloc(RESOLVE_THREADS + RESOLVE_WAITING_MAX, sizeof(struct resolve *));
+    struct resolve *more;
+    struct answer none = {0};
+    assert_non_null(all);
     assert_int_equal(uv_loop_init(&loop), 0);
-    while (resolve_start(&loop, "known", 1, on_done, &none, &r) == E_BUSY) {
-        usleep(1000);
+    for (unsigned i = 0; i < RESOLVE_THREADS + RESOLVE_WAITING_MAX; i++) {
+        assert_int_equal(resolve_start(&loop, "hangs", 1, on_done, &none, &all[i]), E_OK);
+        if (i < RESOLVE_THREADS) {
+            sem_wait(&asked);
+        }
+    }
+    assert_int_equal(resolve_start(&loop, "known", 1, on_done, &none, &more), E_BUSY);
+    for (unsigned i = 0; i < RESOLVE_THREADS + RESOLVE_WAITING_MAX; i++) {
+        resolve_cancel(all[i]);
+    }
+    for (unsigned i = 0; i < RESOLVE_THREADS; i++) {
+        sem_post(&answers);
     }
     uv_run(&loop, UV_RUN_DEFAULT);
-    assert_int_equal(none.count, 1);
+    assert_int_equal(none.count, 0);
     assert_int_equal(uv_loop_close(&loop), 0);
+    free(all);
 }
 
 static void the_process_does_not_wait(void **state)
@@ -121,10 +155,12 @@ static void the_process_does_not_wait(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_process_does_not_wait), /* it forks: before there are threads */
         cmocka_unit_test(answers_come),
         cmocka_unit_test(queries_are_left_behind),
-        cmocka_unit_test(the_process_does_not_wait),
+        cmocka_unit_test(too_many_wait),
     };
+    sem_init(&asked, 0, 0);
     sem_init(&answers, 0, 0);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,7 +1,7 @@
 // Puts everything together: state in the URL, live updates, controls.
 
 import {Card, themeChanged} from "./chart.js?v=@VERSION@";
-import {csvPath, Data, interval, metricName, request} from "./data.js?v=@VERSION@";
+import {csvPath, Data, metricName, pace, request} from "./data.js?v=@VERSION@";
 import {duration, el, fromInput, time, toInput} from "./format.js?v=@VERSION@";
 import {fitting, moved, PRESETS, read, span, write} from "./state.js?v=@VERSION@";
 import {found, showEmpty, showTiles} from "./view.js?v=@VERSION@";
@@ -91,8 +91,10 @@ function drawControls() {
     }
     const points = state.sensors.map((s) => data.part(s)?.meta.measurements ?? 0);
     const cut = state.sensors.some((s) => data.part(s)?.meta.complete === false);
+    const newest = Math.max(...state.sensors.map((name) => sensors.find((s) => s.sensor === name)?.last ?? 0));
+    const nothing = `: nothing was stored in this time${newest > 0 ? `, the newest is of ${time(newest, state.utc)}` : ""}`;
     $("span").textContent = `${time(from, state.utc)} to ${time(to, state.utc)} (${duration(to - from)}, ${state.utc ? "UTC" : "local time"})` +
-        (points.every((p) => p === 0) ? ": nothing was stored in this time" : "") +
+        (points.every((p) => p === 0) ? nothing : "") +
         (cut ? ". The range holds more than can be read at once; its end is missing." : "");
     $("zone").setAttribute("aria-pressed", String(state.utc));
 }
@@ -126,7 +128,7 @@ function drawCards() {
 
 function staleAfter(sensor) {
     const part = data.part(sensor);
-    const usual = part ? interval(part) : null;
+    const usual = part ? pace(part) : null;
     return usual === null ? STALE_MS : Math.max(3 * usual, 60000);
 }
 

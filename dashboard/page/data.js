@@ -72,6 +72,13 @@ export function interval(part) {
     return usual(steps);
 }
 
+/** The time between two measurements, however coarse the chart is. */
+export function pace(part) {
+    const rows = part.t.filter((_, i) => !part.gaps[i]).length;
+    const distance = interval(part);
+    return distance === null ? null : distance / Math.max(1, part.meta.measurements / rows);
+}
+
 /** Distance from which on values are not connected: the server's rule for sensors. */
 const gapLimit = (distance, width) => (distance === null ? Infinity : Math.max(3 * distance, 2 * width));
 

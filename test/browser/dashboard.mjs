@@ -161,7 +161,7 @@ const scenes = {
         });
         await page.reload();
         await ready(page);
-        const seen = {search: new URL(page.url()).search};
+        const seen = {search: new URL(page.url()).search, ages: await texts(page, ".age")};
         seen.gaps = await page.evaluate(() => globalThis.drawn.map((chart) =>
             chart.rawData_.filter((row) => row.slice(1).some((v) => v !== null && Number.isNaN(v[0]))).length));
         const box = await page.locator(".chart").first().boundingBox();

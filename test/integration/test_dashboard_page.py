@@ -86,6 +86,14 @@ def test_sensor_that_is_silent(dashboard, tmp_path):
     assert seen["search"] == "?sensor=old&range=6h"
 
 
+def test_stale_whatever_the_range_is(dashboard, tmp_path):
+    """A reading a minute, the last one an hour ago. A part of a chart of 30 days is longer than that."""
+    end = now() - 3600_000
+    fill_sqlite(tmp_path / "store.db", [("old", end - i * 60000, {"temperature": i}) for i in range(4000)])
+    seen = browse(dashboard([f"sqlite_file {tmp_path}/store.db"]), tmp_path, "details", "?sensor=old&range=30d")
+    assert seen["ages"] == ["stale, 60 min ago"]
+
+
 def test_many_sensors(dashboard, tmp_path):
     t = now()
     fill_sqlite(tmp_path / "store.db", [(f"station-{n:03}", t - 60000 + i * 1000, {"temperature": n + i}) for n in range(300) for i in range(3)])

@@ -328,3 +328,10 @@ def test_a_sink_without_lines_is_told(broker, tmp_path):
     """It starts, and says that nothing will come."""
     b = broker(options=[f"sqlite_file {tmp_path}/lonely.db"])
     assert "config.unused" in b.log and "option=sqlite_file missing=store" in b.log
+
+
+def test_a_line_that_never_matches_is_told(broker, client_id):
+    """mosquitto shows plugins none of these; towards the broker a shared subscription is one of AWS's and fine."""
+    b = broker(options=["iot_endpoint localhost:1", f"iot_certfile {client_id.cert}", f"iot_keyfile {client_id.key}",
+                        "topic $SYS/# out", "topic broker/# out 1 $SYS/", "topic $share/g/a in", "topic $aws/# out"])
+    assert re.findall(r'config\.unseen: .*filter="(.*)"', b.log) == ["$SYS/#", "broker/#"]

@@ -29,7 +29,7 @@ uv_loop_t *loop_uv(struct loop *l);
 /* Starts the thread (`name` as shown by ps, at most 15 bytes). A loop that is created apart is apart when this returns, or shares the
  * table of files after all: the system does not allow a split, or somebody else has started libuv's pool before. E_BUSY: the process
  * had such a loop already (libuv's pool has stayed with the table of that one). Until loop_join the caller's thread, which is the same,
- * cannot be cancelled (pthread_cancel). */
+ * cannot be cancelled (pthread_cancel). E_NOMEM: the system does not allow as many threads as the loop and the pool need. */
 MUST_CHECK enum err loop_start(struct loop *l, const char *name);
 /* Runs on the calling thread until loop_stop; blocks SIGPIPE on it for good. */
 void loop_run(struct loop *l);

@@ -112,16 +112,51 @@ void loop_unspare(struct loop *l)
     }
 }
 
+/* --- enough threads? --- */
+
+#define THREADS 5u /* the loop's and those of libuv's pool, unless UV_THREADPOOL_SIZE says otherwise */
+
+static void wait_for_go(void *arg)
+{
+    uv_sem_wait(arg);
+}
+
+/* libuv ends the process, without a word, where it cannot start the threads of its pool: so it is tried here. */
+static enum err try_threads(void)
+{
+    uv_thread_t threads[THREADS];
+    uv_sem_t go;
+    unsigned started = 0;
+    if (uv_sem_init(&go, 0) != 0) {
+        return E_NOMEM;
+    }
+    while (started < THREADS && uv_thread_create(&threads[started], wait_for_go, &go) == 0) {
+        started++;
+    }
+    for (unsigned i = 0; i < started; i++) {
+        uv_sem_post(&go);
+    }
+    for (unsigned i = 0; i < started; i++) {
+        uv_thread_join(&threads[i]);
+    }
+    uv_sem_destroy(&go);
+    return started == THREADS ? E_OK : E_NOMEM;
+}
+
 enum err loop_start_apart(struct loop *l, const char *name, void *(*plain)(void *))
 {
     struct start start = {.loop = l};
     if (atomic_load(&pool_is_apart)) {
         return E_BUSY;
     }
+    enum err e = try_threads();
+    if (e != E_OK) {
+        return e;
+    }
     if (uv_sem_init(&start.settled, 0) != 0) {
         return E_NOMEM;
     }
-    enum err e = loop_spawn(l, thread_main, &start, name);
+    e = loop_spawn(l, thread_main, &start, name);
     if (e == E_OK) {
         uv_sem_wait(&start.settled);
         if (start.outcome == DESERTED) {

@@ -160,6 +160,20 @@ def test_listener_that_cannot_be_opened(broker, gate, client_id):
             assert code == 1 and "plugin.started" in log
 
 
+def test_too_little_memory_is_an_error(broker, gate, client_id, started):
+    """Where the system does not allow our threads, the broker says so and does not come up; no abort() of a library."""
+    if started.sanitizer.kinds:
+        pytest.skip("a sanitizer needs more")
+    options = [*gate().plugin_options(client_id), "topic # out 1", "store #", "spool_max_size 1M"]
+    for megabytes in range(24, 96, 8):
+        b = broker(options=options, start=False, prefix=("prlimit", f"--as={megabytes << 20}"))
+        b.write_config()
+        b.process.start()
+        wait_until(lambda b=b: not b.process.running() or b.process.lines("mosquitto version .* running"))
+        code = b.stop()
+        assert code == 0 or (code > 0 and b.process.lines("Error|config.invalid|cannot")), (megabytes, code, b.log)
+
+
 def test_same_plugin_twice(broker, plugin):
     b = broker(options=["store x"], conf=f"plugin {plugin}", start=False)
     code, log = b.start_refused()

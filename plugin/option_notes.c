@@ -2,6 +2,10 @@
 
 #include "base/log.h"
 
+#include <pwd.h>
+#include <stdio.h>
+#include <unistd.h>
+
 LOG_POINT(log_qos, "config.qos", LOG_NOTICE, "AWS IoT Core has no QoS 2: these topic lines use QoS 1");
 LOG_POINT(log_unseen, "config.unseen", LOG_WARNING,
           "the broker shows no message of these topics to a plugin: this line never matches");
@@ -60,4 +64,14 @@ void option_notes_log(const struct plugin_options *o)
         log_emit(&log_qos, "lines=%zu", lowered);
     }
     note_unused(o);
+}
+
+void option_notes_add_user(struct option_error *error)
+{
+    size_t used = strlen(error->text);
+    const struct passwd *user = getpwuid(geteuid());
+    if (!user || (!strstr(error->text, "Permission denied") && !strstr(error->text, "no permission"))) {
+        return;
+    }
+    snprintf(error->text + used, sizeof(error->text) - used, " (the broker runs as user %s)", user->pw_name);
 }

@@ -8,4 +8,8 @@
  * no line sends. Broker's thread. */
 void option_notes_log(const struct plugin_options *o);
 
+/* Where permission was denied: adds for whom. The broker gave root's rights away before it loaded us, so that what root can read
+ * need not do. */
+void option_notes_add_user(struct option_error *error);
+
 #endif

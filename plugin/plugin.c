@@ -472,6 +472,7 @@ int mosquitto_plugin_init(mosquitto_plugin_id_t *identifier, void **userdata, st
     enum err e = start(p, options, option_count, &why);
     if (e) {
         plugin_options_locate(p->options, &why);
+        option_notes_add_user(&why);
         log_emit(&log_config, "%s", why.text);
         stop(p);
         return MOSQ_ERR_INVAL;

@@ -286,7 +286,7 @@ def test_key_not_readable_for_the_user(broker, pki, tmp_path):
                         f"iot_cafile {tmp_path}/ca.crt", "topic # out 1", f"spool_dir {spool}"], user="mosquitto",
                start=False)
     code, log = b.start_refused()
-    assert code != 0 and "hidden.key" in log
+    assert code != 0 and "hidden.key: Permission denied (the broker runs as user mosquitto)" in log
 
 
 def test_plugin_keeps_nothing_of_the_broker_open(broker, gate, client_id, tmp_path):

@@ -93,7 +93,7 @@ static const struct option_row rows[] = {
      .type = OPTION_DURATION,
      AT(iot_keepalive),
      .min = 5000,
-     .max = 65535000,
+     .max = 1200000,
      .initial = "60s",
      .arg = "TIME",
      .text = "MQTT keep-alive."},

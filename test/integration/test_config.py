@@ -25,6 +25,7 @@ def complaints(text):
     ("iot_max_inflight 0", "iot_max_inflight"),
     ("iot_protocol mqttv4", "iot_protocol"),
     ("iot_keepalive 5parsecs", "iot_keepalive"),
+    ("iot_keepalive 21m", "iot_keepalive"),
     ("iot_endpoint host:99999", "iot_endpoint"),
     ("topic a/#/b out 1", "topic"),
     ("topic a sideways 1", "topic"),

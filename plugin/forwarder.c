@@ -89,11 +89,19 @@ static enum err open_spool(struct forwarder *f, const struct plugin_options *o, 
 
 /* --- on the loop's thread --- */
 
+static void on_rejected_written(void *ctx)
+{
+    struct forwarder *f = ctx;
+    spool_written_beside(f->spool);
+}
+
 static enum err open_rejected(struct forwarder *f, const struct plugin_options *o, struct option_error *error)
 {
     enum err e = rejected_open(o->spool_dir, &f->rejected);
     if (e) {
         option_error_set(error, "option spool_dir: cannot use %s/rejected: %s", o->spool_dir, err_name(e));
+    } else {
+        rejected_watch(f->rejected, on_rejected_written, f);
     }
     return e;
 }

@@ -34,6 +34,8 @@ struct rejected {
     int dir_fd;
     uint64_t bytes;
     size_t count;
+    void (*written)(void *ctx); /* or NULL */
+    void *written_ctx;
     struct entry entries[REJECTED_MAX_FILES]; /* oldest first */
 };
 
@@ -186,6 +188,12 @@ enum err rejected_open(const char *spool_dir, struct rejected **out)
     return E_OK;
 }
 
+void rejected_watch(struct rejected *r, void (*written)(void *ctx), void *ctx)
+{
+    r->written = written;
+    r->written_ctx = ctx;
+}
+
 void rejected_close(struct rejected *r)
 {
     if (r) {
@@ -211,7 +219,8 @@ static enum err write_file(int dir_fd, const char *name, struct bytes text)
         text = bytes_sub(text, n > 0 ? (size_t)n : 0, text.len);
     }
     if (e == E_OK) {
-        /* Starts writing, so that the data is not behind its name on disk, without waiting for it on the loop. Only a hint. */
+        /* Starts writing, so that the data is not behind its name on disk, without waiting for it on the loop. Only a hint: who
+         * watches sees to the rest. */
         (void)sync_file_range(fd, 0, 0, SYNC_FILE_RANGE_WRITE);
     }
     if (close(fd) != 0 && e == E_OK) {
@@ -247,6 +256,9 @@ enum err rejected_put(struct rejected *r, enum sink_id sink, const struct record
             forget(r, place); /* its file was replaced */
         }
         remember(r, &entry);
+        if (r->written) {
+            r->written(r->written_ctx);
+        }
         log_emit(&log_set_aside, "file=%s topic=\"%s\" reason=\"%s\"", name,
                  log_escape(record->topic, topic, sizeof(topic)), log_escape(bytes_str(reason), why, sizeof(why)));
     } else {

@@ -16,6 +16,9 @@ struct rejected;
 MUST_CHECK enum err rejected_open(const char *spool_dir, struct rejected **out);
 void rejected_close(struct rejected *r);
 
+/* `written` is called when a file has got its name, before rejected_put returns: it is not on disk yet. */
+void rejected_watch(struct rejected *r, void (*written)(void *ctx), void *ctx);
+
 /* Writes the file (complete or not at all: written beside and renamed). On E_OK the caller confirms the record. Any error:
  * the record stays in the spool and is tried again later. `reason` is one line in plain words. */
 MUST_CHECK enum err rejected_put(struct rejected *r, enum sink_id sink, const struct record *record,

@@ -94,6 +94,10 @@ void cursor_return(struct cursor *c, uint64_t sequence);
  * it? Broker's thread, while it counts as the loop's. */
 bool cursor_is_near(const struct cursor *c);
 
+/* Files that confirmed records now depend on have been written in the spool's folder: they are synced before it is noted that the records
+ * are finished. Loop thread. */
+void spool_written_beside(struct spool *s);
+
 /* Records for this sink that are not confirmed. Any thread. */
 uint64_t cursor_lag(const struct cursor *c);
 /* Capture time of the oldest of them, 0 = none; looked up about once a second. Any thread. */

@@ -40,6 +40,8 @@ struct sync_job {
     bool sync_folder;
     bool sync_all; /* everything that an earlier process left unwritten, too */
     bool again;    /* the last attempt failed */
+    bool sync_beside;
+    enum err beside; /* the result of that */
     size_t count;
     struct segment *segments[SPOOL_JOB_SEGMENTS];
     size_t from[SPOOL_JOB_SEGMENTS], tails[SPOOL_JOB_SEGMENTS]; /* bytes to be synced */
@@ -124,6 +126,7 @@ struct spool {
     struct segment **removed_end; /* ... and where the next one is linked */
     bool sync_all_due;            /* an earlier process left things unwritten */
     bool sync_failed;             /* the last attempt */
+    bool beside;                  /* files beside were written: nothing may depend on them before they are synced */
     bool places_void;             /* the cursors are not in the folder of now */
     struct mono sync_at, tick_at;
     struct mono prepare_at; /* no attempt to prepare a segment before */

@@ -91,10 +91,14 @@ static void run_sync(uv_work_t *work)
     if (job->result == E_OK && job->sync_folder && fsync(job->dir_fd) != 0) {
         job->result = err_from_errno(errno);
     }
+    /* The whole file system: nobody knows which files they are. */
+    job->beside = job->sync_beside && syncfs(job->dir_fd) != 0 ? err_from_errno(errno) : E_OK;
+    job->result = job->result == E_OK ? job->beside : job->result;
     for (unsigned k = 0; k < SINK_COUNT; k++) {
         struct cursor_save *save = &job->saves[k];
         struct cursor *c = save->cursor;
-        if (c) {
+        save->result = job->beside;
+        if (c && job->beside == E_OK) {
             save->result = cursor_file_save(job->dir_fd, &c->file, c->sink, save->position, job->durable);
         }
     }
@@ -108,6 +112,7 @@ static void on_synced(uv_work_t *work, int status)
     struct spool *s = job->spool;
     enum err e = status == 0 ? job->result : E_CANCELLED;
     job->running = false;
+    s->beside |= job->sync_beside && (status != 0 || job->beside != E_OK);
     for (size_t i = 0; i < job->count; i++) {
         job->segments[i]->busy--;
         if (e == E_OK) {
@@ -165,11 +170,18 @@ static void start_sync(struct spool *s, bool data, bool cursors)
         collect_unsynced(s, job);
     }
     job->again = s->sync_failed;
+    job->sync_beside = s->beside && sync_ms != SPOOL_SYNC_NEVER;
+    s->beside = false;
     memset(job->saves, 0, sizeof(job->saves));
     bool any = cursors && collect_cursors(s, job);
-    if (job->count > 0 || job->sync_folder || job->sync_all || any) {
+    if (job->count > 0 || job->sync_folder || job->sync_all || job->sync_beside || any) {
         job->running = uv_queue_work(s->loop, &job->work, run_sync, on_synced) == 0;
     }
+}
+
+void spool_written_beside(struct spool *s)
+{
+    s->beside = true;
 }
 
 /* --- file job --- */
@@ -317,7 +329,8 @@ static void start_files(struct spool *s)
     job->populate = atomic_load(&s->fast);
     job->filling = job->populate ? take_unpopulated(s, &job->filling_from) : NULL;
     job->dir_fd = s->loop_dir_fd;
-    for (struct segment *seg = s->removed; seg; seg = seg->next) {
+    bool hold = s->beside || (s->sync.running && s->sync.sync_beside);
+    for (struct segment *seg = hold ? NULL : s->removed; seg; seg = seg->next) {
         if (atomic_load(&seg->unlinked)) {
             continue;
         }

@@ -280,6 +280,9 @@ void spool_close(struct spool *s)
     }
     spool_settle(s);
     spool_collect(s);
+    if (s->beside && atomic_load(&s->sync_ms) != SPOOL_SYNC_NEVER && syncfs(s->dir_fd) != 0) {
+        log_emit(&log_close, "dir=%s error=%s", s->dir, err_name(err_from_errno(errno)));
+    }
     for (struct segment *seg = s->removed; seg; seg = seg->next) {
         spool_delete_file(s->dir_fd, seg);
     }

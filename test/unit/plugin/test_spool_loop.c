@@ -43,6 +43,17 @@ int madvise(void *start, size_t size, int advice)
     return (int)syscall(SYS_madvise, start, size, advice);
 }
 
+static atomic_uint beside_syncs;
+static atomic_bool beside_fails;
+
+int syncfs(int fd)
+{
+    (void)fd;
+    atomic_fetch_add(&beside_syncs, 1);
+    errno = EIO;
+    return atomic_load(&beside_fails) ? -1 : 0;
+}
+
 /* The loop's side: both sinks read what there is whenever they are woken. */
 struct reader {
     struct fixture f;
@@ -52,8 +63,9 @@ struct reader {
     uint64_t next[SINK_COUNT]; /* number expected next */
     atomic_uint wakes;
     _Atomic uint64_t read[SINK_COUNT];
-    bool may_fail; /* errors in the log are expected */
-    bool gaps;     /* records may be dropped */
+    bool may_fail;      /* errors in the log are expected */
+    bool gaps;          /* records may be dropped */
+    atomic_bool beside; /* each record is set aside in a file of its own */
     bool stopped;
     uint64_t rng;
 };
@@ -101,6 +113,9 @@ static bool read_some(struct reader *r, enum sink_id sink)
         }
         take(r, sink, &held[count]);
         count++;
+        if (atomic_load(&r->beside)) {
+            spool_written_beside(r->f.spool);
+        }
     }
     while (count > 0) {
         count--;
@@ -381,6 +396,48 @@ static void failed_sync_is_made_good(void **state)
     stop(r);
 }
 
+static bool beside_was_tried(struct reader *r)
+{
+    (void)r;
+    return atomic_load(&beside_syncs) > 0;
+}
+
+static bool one_segment_is_left(struct reader *r)
+{
+    return fixture_count_files(&r->f, ".seg") == 1;
+}
+
+/* What was set aside in other files must be on disk before the record is noted as finished, or its segment deleted. */
+static void files_beside_come_first(void **state)
+{
+    struct reader *r = *state;
+    char cursor[FIXTURE_PATH_SIZE];
+    size_t size;
+    r->may_fail = true;
+    r->f.options.sync_ms = 20;
+    start(r);
+    fixture_find(&r->f, "cursor-sqlite", 0, cursor);
+    uint8_t *before = fixture_read(cursor, &size);
+    atomic_store(&beside_syncs, 0);
+    atomic_store(&beside_fails, true);
+    atomic_store(&r->beside, true);
+    for (uint64_t n = 0; n < 10; n++) {
+        assert_int_equal(fixture_append(&r->f, n, 20000, SQLITE | IOTCORE), E_OK);
+    }
+    assert_true(wait_for(all_read, r));
+    assert_true(wait_for(beside_was_tried, r));
+    pause_ms(SPOOL_TICK_MS + 200);
+    uint8_t *during = fixture_read(cursor, &size);
+    assert_memory_equal(before, during, size);
+    assert_true(fixture_count_files(&r->f, ".seg") > 1);
+    atomic_store(&r->beside, false);
+    atomic_store(&beside_fails, false);
+    assert_true(wait_for(one_segment_is_left, r));
+    free(before);
+    free(during);
+    stop(r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -388,7 +445,7 @@ int main(void)
         TEST(every_record_reaches_both_sinks),   TEST(no_wake_is_lost),
         TEST(sinks_are_woken_for_their_own),     TEST(dropping_while_both_read),
         TEST(cursors_are_written_while_running), TEST(folder_removed),
-        TEST(failed_sync_is_made_good),
+        TEST(failed_sync_is_made_good),          TEST(files_beside_come_first),
     };
     log_init(count_line, NULL, LOG_ERROR);
     return cmocka_run_group_tests(tests, NULL, NULL);

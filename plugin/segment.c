@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
 #include <unistd.h>
@@ -92,9 +93,19 @@ static enum err write_zeros(int fd, size_t size)
     return E_OK;
 }
 
+/* Beyond the limit for the size of files the kernel does not only say no: it ends the process (SIGXFSZ). */
+static bool allowed(size_t size)
+{
+    struct rlimit limit;
+    return getrlimit(RLIMIT_FSIZE, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY || size <= limit.rlim_cur;
+}
+
 /* fallocate(2) itself, because posix_fallocate emulates it with one write per block where it is missing. */
 static enum err allocate(int fd, size_t size)
 {
+    if (!allowed(size)) {
+        return E_NO_SPACE;
+    }
     for (;;) {
         if (fallocate(fd, 0, 0, (off_t)size) == 0) {
             return E_OK;

@@ -175,6 +175,13 @@ def test_too_little_memory_is_an_error(broker, gate, client_id, started):
         assert code == 0 or (code > 0 and b.process.lines("Error|config.invalid|cannot")), (megabytes, code, b.log)
 
 
+def test_small_limit_for_files(broker):
+    """The spool makes do with smaller segments; no SIGXFSZ."""
+    b = broker(options=["store #"], prefix=("prlimit", f"--fsize={8 << 20}"))
+    b.publish("a", b"1")
+    b.store.wait_count(1)
+
+
 def test_same_plugin_twice(broker, plugin):
     b = broker(options=["store x"], conf=f"plugin {plugin}", start=False)
     code, log = b.start_refused()

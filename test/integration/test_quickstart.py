@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import signal
 import socket
 import ssl
@@ -76,6 +77,21 @@ def test_every_part_works(quickstart, tmp_path):
     assert b"<html" in urllib.request.urlopen(dashboard, timeout=10).read().lower()
     assert p.stop() == 0
     wait_until(lambda: not any(accepts(port) for port in ports(p.text())))
+
+
+def test_blanks_in_paths_and_a_part_that_ends(quickstart, build, tmp_path):
+    """The part that ended is named. lighttpd would take what follows a blank for an argument."""
+    built = tmp_path / "a build"
+    shutil.copytree(build / "dashboard" / "page", built / "dashboard" / "page")
+    for part in ("plugin/mosquitto_aws.so", "websensor/websensor", "mqttsn/mqttsn-gateway", "dashboard/dashboard.cgi"):
+        (built / part).parent.mkdir(exist_ok=True)
+        shutil.copy(build / part, built / part)
+    p = quickstart("--build", built, "--dir", tmp_path / "a run")
+    p.wait_log("Ctrl-C ends", 60)
+    web = re.search(r"dashboard +(http://\S+/)", p.text())[1]
+    assert b"<html" in urllib.request.urlopen(web, timeout=10).read().lower()
+    os.kill(int(subprocess.check_output(["pgrep", "-f", f"lighttpd.*{tmp_path}/a run/lighttpd.conf"])), signal.SIGTERM)
+    assert p.wait(30) == 1 and "dashboard has ended" in p.text(), p.tail()
 
 
 def test_taken_ports_and_ctrl_c(quickstart, tmp_path):

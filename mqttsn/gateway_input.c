@@ -242,10 +242,11 @@ static void on_connect(struct gateway *g, const struct place *from, const struct
     } else {
         refuse(g, from, MQTTSN_CONGESTION);
     }
-    leave_place(before); /* it is connected, so that settling it destroys nobody who is */
     if (c) {
         client_settle(c);
     }
+    /* Not before: until `c` is settled, it may be among those that are away, and be forgotten as one too many. */
+    leave_place(before);
 }
 
 /* PINGREQ with a client id, from wherever the client is now. */
@@ -260,9 +261,9 @@ static void on_named_ping(struct gateway *g, const struct place *from, const str
         }
         return;
     }
-    leave_place(before);
     session_on_packet(c->session, p, gateway_now(g));
     client_settle(c);
+    leave_place(before);
 }
 
 /* --- in */

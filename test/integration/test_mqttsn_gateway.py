@@ -460,6 +460,18 @@ def test_another_client_at_the_same_address(plain_broker, mqttsn, device):
     d.ping()
 
 
+def test_the_oldest_that_is_away_comes_to_anothers_address(plain_broker, mqttsn, device):
+    """The one that was there is away then, as one too many; the oldest is the one that comes."""
+    g = mqttsn(plain_broker(), "aggregate true", "max_clients 2")
+    device(g, "oldest").connect(clean=False).disconnect()
+    device(g, "second").connect(clean=False).disconnect()
+    d = device(g, "there").connect(clean=False, keepalive=0)
+    d.client_id = "oldest"
+    d.connect(clean=False)
+    d.ping()
+    g.wait_status(clients=1, away=2)
+
+
 def test_too_many_are_away(plain_broker, mqttsn, device):
     """Those that the loss of the broker sends away come on top of those that were away: the oldest are forgotten."""
     b = plain_broker()

@@ -275,7 +275,6 @@ void session_on_link_down(struct session *s, bool refused, struct mono now)
         }
         break;
     case SESSION_OFFLINE:
-        break;
     case SESSION_WILL_TOPIC: /* the link is made when the will is told */
     case SESSION_WILL_MSG:
         break;

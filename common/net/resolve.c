@@ -207,7 +207,7 @@ void resolve_cancel(struct resolve *r)
     }
     pthread_mutex_unlock(&queue.lock);
     if (waited) {
-        release(r); /* in place of the thread */
+        r->owners--; /* no thread will have it */
     }
     end(r);
 }

@@ -3,6 +3,7 @@
 #include "base/backoff.h"
 #include "mqtt/uplink.h"
 #include "net/dtls.h"
+#include "net/tls_dates.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -122,6 +123,10 @@ static void on_house(uv_timer_t *timer)
     struct mono now = gateway_now(g);
     log_flush_suppressed();
     gateway_dtls_sweep(g, now);
+    if (mono_reached(now, g->dates_at)) {
+        g->dates_at = mono_add_ms(now, TLS_DATES_INTERVAL_MS);
+        (void)tls_dates_check("dtls_certfile", g->config->dtls_certfile, TLS_DATES_IDENTITY, wall_now());
+    }
     if (g->advertise.family != 0 && mono_reached(now, g->next_advertise)) {
         gateway_advertise(g);
         g->next_advertise = mono_add_ms(now, g->config->advertise_interval_ms);
@@ -212,6 +217,7 @@ void gateway_reload(struct gateway *g)
             kept(&error);
         }
     }
+    g->dates_at = (struct mono){0};
     log_emit(&log_reloaded, "clients=%zu", g->online);
 }
 

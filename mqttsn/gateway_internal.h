@@ -94,6 +94,7 @@ struct gateway {
     struct mono timer_at;
     uv_timer_t house; /* ADVERTISE and other things that come once in a while */
     struct mono next_advertise;
+    struct mono dates_at; /* the next look at the dates of the certificate */
     struct mono next_group_answer;
 
     struct endpoint endpoints[ENDPOINTS_MAX];

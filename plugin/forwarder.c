@@ -1,5 +1,7 @@
 #include "plugin/forwarder.h"
 
+#include "plugin/iotcore_identity.h"
+
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -35,10 +37,13 @@ struct forwarder {
     uint8_t sinks; /* SINK_BIT()s; fixed after create */
     struct slot slots[SINK_COUNT];
     atomic_bool ticked;
-    bool started; /* the loop's thread runs */
+    metric_value certificate_days; /* TLS_DATES_UNKNOWN: there is no certificate */
+    bool started;                  /* the loop's thread runs */
     /* The loop's thread from here on. */
     uv_timer_t housekeeping;
     uint32_t seconds;
+    const struct plugin_options *options; /* a reference; NULL before begin() */
+    struct mono dates_at;                 /* the next look at the dates of certificates */
     uint32_t drain_ms;
     unsigned stopping; /* parts that have not stopped yet */
 };
@@ -58,10 +63,21 @@ static void complain_no_tick(void)
     fprintf(stderr, "mosquitto-aws: %s: %s\n", log_no_tick.id, log_no_tick.text);
 }
 
+/* At the start, after a reload, and once a day. */
+static void check_dates(struct forwarder *f)
+{
+    struct mono now = mono_now();
+    if (mono_reached(now, f->dates_at)) {
+        f->dates_at = mono_add_ms(now, TLS_DATES_INTERVAL_MS);
+        metric_set(&f->certificate_days, iotcore_identity_dates(f->options, wall_now()));
+    }
+}
+
 static void on_housekeeping(uv_timer_t *timer)
 {
     struct forwarder *f = timer->data;
     log_flush_suppressed();
+    check_dates(f);
     if (f->seconds < UINT32_MAX) {
         f->seconds++;
     }
@@ -171,6 +187,7 @@ static void begin(void *arg)
 {
     struct beginning *b = arg;
     struct forwarder *f = b->forwarder;
+    f->options = plugin_options_ref(b->options);
     uv_timer_init(loop_uv(f->loop), &f->housekeeping);
     f->housekeeping.data = f;
     enum err e = open_rejected(f, b->options, b->error);
@@ -247,6 +264,7 @@ enum err forwarder_create(const struct plugin_options *o, struct outbox *outbox,
         option_error_set(error, "no memory");
         return E_NOMEM;
     }
+    metric_set(&f->certificate_days, TLS_DATES_UNKNOWN);
     for (unsigned id = 0; id < SINK_COUNT; id++) {
         f->sinks |= (uint8_t)(sink_types[id]->wanted(o) ? SINK_BIT(id) : 0u);
     }
@@ -350,6 +368,7 @@ void forwarder_destroy(struct forwarder *f, uint32_t drain_ms)
     uplink_sockets_destroy(f->sockets);
     loop_destroy(f->loop);
     spool_close(f->spool);
+    plugin_options_unref(f->options);
     free(f);
 }
 
@@ -368,7 +387,9 @@ static void reload_sinks(void *arg)
             s->ops->reload(s, r->options);
         }
     }
-    plugin_options_unref(r->options);
+    plugin_options_unref(r->forwarder->options);
+    r->forwarder->options = r->options;
+    r->forwarder->dates_at = (struct mono){0};
     free(r);
 }
 
@@ -425,6 +446,11 @@ uint8_t forwarder_sinks(const struct forwarder *f)
 const struct sink_stats *forwarder_sink_stats(const struct forwarder *f, enum sink_id id)
 {
     return f->sinks & SINK_BIT(id) ? &f->slots[id].stats : NULL;
+}
+
+const metric_value *forwarder_certificate_days(const struct forwarder *f)
+{
+    return &f->certificate_days;
 }
 
 const struct sink_type *forwarder_sink_type(enum sink_id id)

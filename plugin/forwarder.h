@@ -32,6 +32,8 @@ uint8_t forwarder_sinks(const struct forwarder *f);
 /* NULL when this sink is not configured. Values may be read from any thread. */
 const struct sink_stats *forwarder_sink_stats(const struct forwarder *f, enum sink_id id);
 const struct sink_type *forwarder_sink_type(enum sink_id id);
+/* Days until the certificate of iot_certfile expires; UINT64_MAX: there is none, or nobody has looked yet. Any thread. */
+const metric_value *forwarder_certificate_days(const struct forwarder *f);
 /* Pauses or resumes a sink. E_NOT_FOUND: it is not configured. Loop's thread. */
 MUST_CHECK enum err forwarder_pause(struct forwarder *f, enum sink_id id, bool paused);
 

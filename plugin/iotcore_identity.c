@@ -28,6 +28,12 @@ uint64_t iotcore_identity_hash(const struct plugin_options *o)
     return hash_file(o->iot_cafile, hash_file(o->iot_keyfile, hash_file(o->iot_certfile, 1)));
 }
 
+uint64_t iotcore_identity_dates(const struct plugin_options *o, struct wall now)
+{
+    (void)tls_dates_check("iot_cafile", o->iot_cafile, TLS_DATES_CA, now);
+    return tls_dates_check("iot_certfile", o->iot_certfile, TLS_DATES_IDENTITY, now);
+}
+
 enum err iotcore_tls_create(const struct plugin_options *o, uint16_t port, struct tls_context **out,
                             char error[static 256])
 {

@@ -35,7 +35,7 @@ static const struct metric_row sink_metrics[] = {
 struct status {
     struct forwarder *forwarder;
     /* The last values told, in the order of publishing. UINT64_MAX: none yet. */
-    uint64_t told[COUNT(spool_metrics) + SINK_COUNT * PER_SINK];
+    uint64_t told[COUNT(spool_metrics) + SINK_COUNT * PER_SINK + 1];
 };
 
 struct publisher {
@@ -105,5 +105,9 @@ void status_publish(struct status *s, status_publish_fn *publish, void *ctx)
     }
     for (unsigned id = 0; id < SINK_COUNT; id++) {
         tell_sink(&p, (enum sink_id)id);
+    }
+    uint64_t days = metric_get(forwarder_certificate_days(s->forwarder));
+    if (days != UINT64_MAX) {
+        tell(&p, "", "certificate/days_left", days, NULL);
     }
 }

@@ -2,6 +2,7 @@
 
 #include "base/log.h"
 #include "net/tls.h"
+#include "net/tls_dates.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -204,6 +205,7 @@ void server_reload(struct server *s)
     reload_tokens(s);
     reload_certificate(s);
     reload_uplink_tls(s);
+    s->dates_at = (struct mono){0};
     log_emit_plain(&log_reloaded);
 }
 
@@ -248,6 +250,10 @@ static void on_tick(uv_timer_t *timer)
     delivery_tick(s->delivery, now);
     for (size_t i = 0; i < s->front_count; i++) {
         front_tick(s->fronts[i]);
+    }
+    if (mono_reached(now, s->dates_at)) {
+        s->dates_at = mono_add_ms(now, TLS_DATES_INTERVAL_MS);
+        (void)tls_dates_check("certfile", s->config->certfile, TLS_DATES_IDENTITY, wall_now());
     }
     log_flush_suppressed();
     if (s->stopping && (mono_reached(now, s->stop_by) || open_connections(s) == 0)) {

@@ -46,6 +46,7 @@ struct server {
     uint64_t trace; /* of answers */
     struct reply_stock replies;
     uv_timer_t timer;
+    struct mono dates_at; /* the next look at the dates of the certificate */
     bool stopping;
     struct mono stop_by;
     void (*on_stopped)(void *ctx);

@@ -6,7 +6,7 @@ import time
 
 import pytest
 from harness.gate import Gate
-from harness.pki import Pki
+from harness.pki import Identity, Pki
 from harness.process import free_port, wait_until
 
 
@@ -94,6 +94,40 @@ def test_alpn_on_port_443(broker, gate, client_id, pki, tmp_path):
     assert (tls["alpn"], tls["server_name"]) == ("x-amzn-mqtt-ca", name)
     b.publish("a", b"1")
     g.wait_messages(1)
+
+
+def put(identity, directory):
+    """The identity in files that a test replaces; their Identity."""
+    files = Identity(directory / "device.crt", directory / "device.key", identity.ca)
+    files.cert.write_bytes(identity.cert.read_bytes())
+    files.key.write_bytes(identity.key.read_bytes())
+    return files
+
+
+def test_dates_of_the_certificate(broker, gate, pki, tmp_path):
+    """An expired certificate is told about at the start, which it does not prevent; after SIGHUP the renewed one is judged."""
+    g = gate()
+    files = put(pki.expired("worn", server=False), tmp_path)
+    b = broker(options=options(f"localhost:{g.port}", files, pki.ca))
+    b.wait_log(f"certificate.expired: .*option=iot_certfile file='{files.cert}' subject='worn' until=20.*days_ago=1")
+    b.publish("kept", b"1")
+    b.wait_sys("certificate/days_left", "0")
+    b.wait_sys("spool/records", "1")
+    assert not b.process.lines("iot_cafile")
+    put(pki.expiring(), tmp_path)
+    b.reload()
+    b.wait_log("certificate.expires: .*subject='expiring' until=20.*days_left=19")
+    b.wait_sys("certificate/days_left", "19")
+    g.wait_connected()
+    g.wait_messages(1)
+    put(pki.not_yet_valid("early", server=False), tmp_path)
+    b.reload()
+    b.wait_log("certificate.not-yet-valid: .*clock.*subject='early' from=20")
+    put(pki.client("fresh"), tmp_path)
+    lines = len(b.process.lines("certificate[.]"))
+    b.reload()
+    b.wait_sys("certificate/days_left", lambda days: int(days) > 29)
+    assert len(b.process.lines("certificate[.]")) == lines
 
 
 def test_renewed_certificate_is_used_after_sighup(broker, gate, pki, tmp_path):

@@ -179,7 +179,7 @@ def test_walking_is_found(broker, websensor):
 
 
 def test_tls_and_new_certificate(broker, websensor, pki, tmp_path):
-    first, second = pki.server(), pki.server("second")
+    first, second = pki.server(), pki.expiring("second", server=True)
     cert, key = tmp_path / "s.crt", tmp_path / "s.key"
     shutil.copy(first.cert, cert)
     shutil.copy(first.key, key)
@@ -195,6 +195,7 @@ def test_tls_and_new_certificate(broker, websensor, pki, tmp_path):
     shutil.copy(second.key, key)
     w.process.signal(signal.SIGHUP)
     w.process.wait_log("server.reloaded")
+    w.process.wait_log(f"certificate.expires: .*option=certfile file='{cert}' subject='second' .*days_left=19")
     assert w.post("/topics/sensors/tls", "2", tls=True).status == 200
     kept.request("POST", "/topics/sensors/tls", "3")
     r = kept.getresponse()

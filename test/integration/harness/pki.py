@@ -43,6 +43,9 @@ class Pki:
     def not_yet_valid(self, name="future", hosts=("localhost",), server=True):
         return self._special(name, hosts, server, days_from=1, days_to=30)
 
+    def expiring(self, name="expiring", hosts=("localhost",), server=False, days=20):
+        return self._special(name, hosts, server, days_from=-1, days_to=days)
+
     def large(self, name="large", hosts=("localhost",), names=1500):
         """A server certificate of many tens of kilobytes: it does not fit one TLS record."""
         return self._special(name, tuple(hosts) + tuple(f"host-{i:05}.example.org" for i in range(names)), True, -1, 30)

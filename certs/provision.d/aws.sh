@@ -2,17 +2,29 @@
 # Part of certs/provision: calls of the AWS CLI. `look` asks, `change` and `delete` act; with --dry-run only `look` calls. Each counts its
 # changes in $changes, leaves the answer in $work/answer, and explains what went wrong.
 
-# Prints the words of a call so that a shell would take them again.
+# document FILE: of JSON, one statement and one resource a line
+document() {
+    sed 's/{"Effect"/\n    &/g; s/,"Action"/,\n     "Action"/g; s/,"\(Resource\|Principal\)"/,\n     "\1"/g; s/,"arn:/,\n         "arn:/g; s/$/\n/' "$1"
+}
+
+# Prints the words of a call so that a shell would take them again, and below it each document that it hands over.
 show() {
-    line="$1: aws"
+    line="$1: aws" documents=
     shift
     for word in "$@"; do
+        case $word in
+        "file://$work/"*.json) documents="$documents ${word##*/}" word=file://${word##*/} ;;
+        "file://$work/"*) word=file://${word##*/} ;;
+        esac
         case $word in
         *[!A-Za-z0-9_./:=,@%+-]*) line="$line '$word'" ;;
         *) line="$line $word" ;;
         esac
     done
     echo "$line" >&2
+    for file in $documents; do
+        { echo "$file:" && document "$work/$file"; } | sed 's/^/    /' >&2
+    done
 }
 
 explain() {

@@ -149,7 +149,6 @@ table() {
 }
 
 write_conf() {
-    [ -z "$dry" ] || return 0
     {
         echo "# Written by certs/provision for gateway $name. In mosquitto.conf, behind the line \"plugin ...\": plugin_opt_config_file $dir/$name.conf"
         sed '/^$/d; s/^/topic /' "$work/topics"
@@ -170,6 +169,10 @@ write_conf() {
     } >"$work/conf"
     if cmp -s "$work/conf" "$dir/$name.conf"; then return; fi
     changes=$((changes + 1))
+    [ -z "$dry" ] || {
+        { echo "would: write $dir/$name.conf" && sed 's/^/    /' "$work/conf"; } >&2
+        return
+    }
     place "$work/conf" "$dir/$name.conf" 644
     say "$dir/$name.conf"
 }

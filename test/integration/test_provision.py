@@ -123,6 +123,19 @@ def test_dry_run_changes_nothing_and_shows_each_call(planned):
     assert "look: aws sts get-caller-identity" in planned.text
 
 
+def test_dry_run_shows_the_documents(setting, planned, made):
+    """What it shows is what is made then; it can be handed to the calls as it is printed."""
+    def shown(name):
+        text = planned.text[planned.text.index(f"{name}:\n") + len(name) + 2:]
+        return json.JSONDecoder().raw_decode(text.lstrip())[0]
+    documents = setting.account.policies["mosquitto-aws-gw"]
+    role = setting.account.roles["mosquitto-aws-gw"]
+    assert shown("policy.json") == json.loads(documents[min(documents)])
+    assert shown("trust.json") == role["trust"] and shown("rights.json") == json.loads(role["policies"]["measurements"])
+    assert "file://policy.json" in planned.text and f"would: write {setting.file('conf')}" in planned.text
+    assert all(f"    {line}" in planned.text for line in made.conf.splitlines())
+
+
 @pytest.fixture(scope="module")
 def made(setting, planned):
     """Fails once on the way and is run again; the role is not known to IoT at the first try."""
@@ -131,7 +144,8 @@ def made(setting, planned):
     setting.control.fail["iot:CreateRoleAlias"] = (400, "InvalidRequestException", 1)
     second = setting.step("gw", *ROUTES, *DATA)
     setting.control.fail.clear()
-    return types.SimpleNamespace(first=first, second=second, calls=json.dumps(setting.control.calls), arn=setting.file("arn").read_text())
+    return types.SimpleNamespace(first=first, second=second, calls=json.dumps(setting.control.calls), arn=setting.file("arn").read_text(),
+                                 conf=setting.file("conf").read_text())
 
 
 def test_goes_on_where_it_was_interrupted(made):

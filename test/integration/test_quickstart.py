@@ -1,16 +1,14 @@
 """quickstart and the bash sensor."""
 
-import fcntl
+import itertools
 import json
 import os
-import pathlib
 import re
 import shutil
 import signal
 import socket
 import ssl
 import subprocess
-import tempfile
 import time
 import urllib.request
 
@@ -20,19 +18,20 @@ from harness.process import TOP, accepts, wait_until
 
 
 @pytest.fixture
-def quickstart(program, plugin, build, tmp_path):
-    """One at a time on this machine: two that look for free ports at the same moment find the same ones."""
-    with open(pathlib.Path(tempfile.gettempdir()) / "mosquitto-aws-quickstart-test.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield lambda *args: program([TOP / "quickstart", "--no-install", "--build", build, "--dir", tmp_path / "run", *args],
-                                    "quickstart")
+def quickstart(program, build, tmp_path):
+    numbers = itertools.count(1)
+    return lambda *args: program([TOP / "quickstart", "--no-install", "--build", build, "--dir", tmp_path / "run", *args],
+                                 f"quickstart-{next(numbers)}")
 
 
 def test_demo(quickstart, tmp_path):
-    """Readings arrive in SQLite and at the stand-in; it ends by itself; nothing is left running."""
-    p = quickstart("--demo", "--for", "8")
+    """Readings arrive in SQLite and at the stand-in; it ends by itself; nothing is left running. A second one in the same moment finds
+    ports of its own."""
+    p, other = quickstart("--demo", "--for", "8"), quickstart("--for", "1", "--dir", tmp_path / "other")
     assert p.wait(60) == 0, p.tail()
+    assert other.wait(60) == 0, other.tail()
     text = p.text()
+    assert not ports(text) & ports(other.text())
     assert re.search(r"SQLite .*weather-station-1 \{.*temperature", text)
     assert re.search(r"stand-in .*shadow/update \{\"state\"", text)
     assert len(Store(tmp_path / "run" / "measurements.db").rows("sensor LIKE 'weather-station-%'")) >= 4

@@ -20,6 +20,7 @@ struct csv {
     size_t offsets[COLUMNS_MAX]; /* of the cells in it */
     size_t lens[COLUMNS_MAX];
     bool texts[COLUMNS_MAX]; /* not a number */
+    bool any;                /* the sensor has measurements */
     enum err failed;
 };
 
@@ -60,6 +61,7 @@ static bool on_name(void *ctx, const struct flatten_value *value)
 static bool on_first_row(void *ctx, const struct source_row *row)
 {
     struct csv *c = ctx;
+    c->any = true;
     enum err e = flatten_message(&c->flatten, row->message, on_name, c);
     c->failed = c->failed ? c->failed : e == E_MALFORMED ? E_OK : e;
     return c->failed == E_OK;
@@ -174,6 +176,22 @@ static enum err stream(const struct api *a, struct csv *c, const struct source_r
     return c->failed ? c->failed : flush(c, 1);
 }
 
+static bool on_any_row(void *ctx, const struct source_row *row)
+{
+    struct csv *c = ctx;
+    (void)row;
+    c->any = true;
+    return false;
+}
+
+/* An empty range of a sensor is an empty file; a sensor of which nothing is stored is a name that was misspelt. */
+static bool look_for_any_row(const struct api *a, struct csv *c, struct bytes sensor, struct source_error *error)
+{
+    struct source_range newest = {.sensor = sensor, .to_ms = REQUEST_TIME_MAX, .limit = 1, .newest_first = true};
+    bool complete;
+    return c->any || source_range(a->source, &newest, on_any_row, c, &complete, error) || c->any;
+}
+
 static enum err export_csv(const struct api *a, const struct request *r, struct csv *c)
 {
     struct source_range range = {.sensor = r->sensor, .limit = UINT64_MAX};
@@ -184,6 +202,12 @@ static enum err export_csv(const struct api *a, const struct request *r, struct 
         c->failed = add_column(c, r->metric);
     } else if (!source_range(a->source, &range, on_first_row, c, &complete, &error)) {
         return reply_fault(c->x, error.fault);
+    }
+    if (c->failed == E_OK && !look_for_any_row(a, c, r->sensor, &error)) {
+        return reply_fault(c->x, error.fault);
+    }
+    if (c->failed == E_OK && !c->any) {
+        return api_no_measurements(c->x);
     }
     return c->failed ? reply_fault(c->x, SOURCE_MEMORY) : stream(a, c, &range, r->sensor);
 }

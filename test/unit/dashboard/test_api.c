@@ -100,6 +100,22 @@ static void test_csv(void **state)
                                       "2000,1970-01-01T00:00:02.000Z,-2.50,\"a\"\"b\",\"old\"\r\n");
 }
 
+/* Nothing in the range: a heading. Nothing at all: no file. */
+static void test_csv_of_nothing(void **state)
+{
+    (void)state;
+    assert_string_equal(body(ask("/api/sensors/a/export.csv?from=1&to=2")), "timestamp,time\r\n");
+    assert_string_equal(body(ask("/api/sensors/a/export.csv?from=1&to=2&metric=x")), "timestamp,time,\"x\"\r\n");
+    row_count = 0;
+    const char *const uris[] = {"/api/sensors/a/export.csv", "/api/sensors/a/export.csv?metric=x"};
+    for (size_t i = 0; i < sizeof(uris) / sizeof(uris[0]); i++) {
+        const char *answer = ask(uris[i]);
+        assert_non_null(strstr(answer, "Status: 404"));
+        assert_non_null(strstr(answer, "no-measurements"));
+        assert_null(strstr(answer, "attachment"));
+    }
+}
+
 static void test_old_urls(void **state)
 {
     (void)state;
@@ -207,6 +223,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(test_sensors, set_up),
         cmocka_unit_test_setup(test_csv, set_up),
+        cmocka_unit_test_setup(test_csv_of_nothing, set_up),
         cmocka_unit_test_setup(test_old_urls, set_up),
         cmocka_unit_test_setup(test_faults, set_up),
         cmocka_unit_test_setup(test_fault_in_the_middle_of_csv, set_up),

@@ -8,6 +8,7 @@
 
 #include "base/backoff.h"
 #include "base/log.h"
+#include "plugin/retention_clock.h"
 #include "plugin/sqlite_job.h"
 
 #include <stdio.h>
@@ -24,10 +25,11 @@ LOG_POINT(log_expired, "sqlite.expired", LOG_DEBUG, "old rows were deleted");
 /* A record that comes alone waits this long for others, and a stream of them is committed once per interval. */
 #define LINGER_MS 10u
 #define COMMIT_INTERVAL_MS 1000u
-/* Backoff after an error that goes away by itself, and between two looks at a file that has to be repaired. */
+/* Backoff after an error. A file that has to be repaired is looked at less often in the end, but as soon at first: a disk that
+ * cannot read for a second looks like a damaged file, too. */
 #define RETRY_BASE_MS 500u
 #define RETRY_CAP_MS 30000u
-#define PROBE_MS 60000u
+#define REPAIR_CAP_MS 60000u
 /* Old rows are looked for every tenth of the retention, within these. */
 #define EXPIRE_MIN_MS 1000u
 #define EXPIRE_MAX_MS 60000u
@@ -38,6 +40,7 @@ struct sqlite_sink {
     struct sink base;
     struct sink_host host;
     uint64_t retention_ms; /* 0 = keep */
+    struct retention_clock clock;
     struct sqlite_job job;
     uv_work_t work;
 
@@ -91,7 +94,8 @@ static void enter_waiting(struct sqlite_sink *s, enum err e, const char *reason)
 {
     struct mono now = mono_now();
     bool repair = needs_repair(e);
-    uint32_t delay = repair ? PROBE_MS : backoff_next_ms(&s->backoff);
+    s->backoff.cap_ms = repair ? REPAIR_CAP_MS : RETRY_CAP_MS;
+    uint32_t delay = backoff_next_ms(&s->backoff);
     bool news = s->failed != e;
     if (s->failed == E_OK) {
         s->failed_at = now;
@@ -167,7 +171,9 @@ static void end_expiry(struct sqlite_sink *s)
     if (s->job.expired > 0) {
         log_emit(&log_expired, "rows=%u", s->job.expired);
     }
-    leave_waiting(s);
+    if (s->commit_at.ns == MONO_NEVER.ns) {
+        leave_waiting(s); /* with a batch to be tried again, that one says whether the file is good */
+    }
     if (s->job.expire_done && s->expire_at.ns != MONO_NEVER.ns) {
         uint64_t interval = s->retention_ms / 10;
         interval = interval < EXPIRE_MIN_MS ? EXPIRE_MIN_MS : interval;
@@ -208,6 +214,9 @@ static void on_job_done(uv_work_t *work, int status)
     }
     if (s->job.result != E_OK) {
         forget_batch(s);
+        if (kind == SQLITE_JOB_EXPIRE && needs_repair(s->job.result) && s->expire_at.ns != MONO_NEVER.ns) {
+            s->expire_at = mono_add_ms(mono_now(), EXPIRE_MAX_MS); /* storing goes on meanwhile, if it can */
+        }
         enter_waiting(s, s->job.result, s->job.error.text);
     } else if (kind == SQLITE_JOB_STORE) {
         confirm_batch(s);
@@ -265,7 +274,9 @@ static bool start_expiry(struct sqlite_sink *s, struct mono now)
     if (!mono_reached(now, s->expire_at)) {
         return false;
     }
-    s->job.expire_before_ms = wall_now().ms - (int64_t)s->retention_ms;
+    uint64_t hold_ms = s->retention_ms < RETENTION_HOLD_MS ? s->retention_ms : RETENTION_HOLD_MS;
+    struct wall by = retention_clock_now(&s->clock, wall_now(), now, hold_ms);
+    s->job.expire_before_ms = by.ms - (int64_t)s->retention_ms;
     start_job(s, SQLITE_JOB_EXPIRE);
     return true;
 }
@@ -413,6 +424,7 @@ static enum err create(const struct sink_host *host, const struct plugin_options
     s->host = *host;
     backoff_init(&s->backoff, RETRY_BASE_MS, RETRY_CAP_MS, random_seed());
     set_retention(s, o->sqlite_retention);
+    retention_clock_init(&s->clock, retention_clock_seen(o->sqlite_file), wall_now(), mono_now());
     enum err e = sqlite_job_open(&s->job);
     if (is_mistake(e)) {
         snprintf(error, 256, "option sqlite_file: %.230s", s->job.error.text);

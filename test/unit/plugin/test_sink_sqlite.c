@@ -1,6 +1,7 @@
 /* The SQLite sink: the way of a message, the end, retention, mistakes. */
 #include "sqlite_scene.h"
 
+#include <fcntl.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -194,6 +195,43 @@ static void test_retention(void **state)
     assert_int_equal(scene_rows(s), 0);
 }
 
+static void written_days_ago(const char *path, int days)
+{
+    const struct timespec then = {.tv_sec = (time_t)(wall_now().ms / 1000) - (time_t)days * 86400};
+    assert_int_equal(utimensat(AT_FDCWD, path, (const struct timespec[]){then, then}, 0), 0);
+}
+
+/* A clock that is years ahead at the start does not take the history away; one that stays so does. */
+static void test_retention_and_the_clock(void **state)
+{
+    struct scene *s = *state;
+    char wal[120];
+    const int64_t year_ago = wall_now().ms - INT64_C(365) * 86400000;
+    snprintf(wal, sizeof(wal), "%s-wal", s->world->path);
+    assert_int_equal(world_open(s->world), E_OK);
+    assert_int_equal(world_store(s->world, "old", year_ago - INT64_C(10) * 86400000, 5), E_OK);
+    assert_int_equal(world_store(s->world, "kept", year_ago - 7200000, 5), E_OK);
+    world_close(s->world);
+    written_days_ago(s->world->path, 365);
+    written_days_ago(wal, 365);
+    s->options.sqlite_retention = 86400000;
+    scene_start(s);
+    scene_append_many(s, 10);
+    assert_true(scene_run(s, 500, scene_nothing_waits));
+    assert_int_equal(world_ask(s->world, "SELECT count(*) FROM measurement WHERE sensor = 'old'"), 0);
+    assert_int_equal(world_ask(s->world, "SELECT count(*) FROM measurement WHERE sensor = 'kept'"), 5);
+    assert_int_equal(scene_logged("sqlite.clock-ahead"), 1);
+    assert_int_equal(scene_logged("believed_in_s=3600"), 1);
+    /* A retention of seconds has no history to lose. */
+    scene_stop(s, 1000);
+    written_days_ago(s->world->path, 365);
+    written_days_ago(wal, 365);
+    s->options.sqlite_retention = 1000;
+    scene_start(s);
+    scene_run(s, 2500, NULL);
+    assert_int_equal(scene_rows(s), 0);
+}
+
 static void expect_mistake(struct scene *s, const char *reason)
 {
     char error[256] = "";
@@ -239,6 +277,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_stop_at_once, scene_setup, scene_teardown),
         cmocka_unit_test_setup_teardown(test_stop_before_running, scene_setup, scene_teardown),
         cmocka_unit_test_setup_teardown(test_retention, scene_setup, scene_teardown),
+        cmocka_unit_test_setup_teardown(test_retention_and_the_clock, scene_setup, scene_teardown),
         cmocka_unit_test_setup_teardown(test_mistakes, scene_setup, scene_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

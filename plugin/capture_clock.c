@@ -23,6 +23,12 @@ void capture_clock_init(struct capture_clock *c, struct wall now, int64_t high)
     restart_from(c, high, now.ms);
 }
 
+int64_t capture_clock_high(int64_t high, int64_t next)
+{
+    bool set_back = next > INT64_MIN && next < INT64_MAX - CAPTURE_STEP_MAX_MS && high > next + CAPTURE_STEP_MAX_MS;
+    return next > high || set_back ? next : high;
+}
+
 int64_t capture_clock_next(struct capture_clock *c, struct bytes sensor, struct wall now)
 {
     if (sensor.len == 0) {

@@ -22,6 +22,10 @@ struct capture_clock {
  * `now` that the wall clock must have been set back. */
 void capture_clock_init(struct capture_clock *c, struct wall now, int64_t high);
 
+/* The latest of times that were given out in this order, `high` before `next`, for capture_clock_init; INT64_MIN: none. After a
+ * large step back of the wall clock those before it do not count. Any thread. */
+int64_t capture_clock_high(int64_t high, int64_t next);
+
 /* The time of capture of a message of this sensor at `now`. An empty name gets `now` as it is. */
 int64_t capture_clock_next(struct capture_clock *c, struct bytes sensor, struct wall now);
 

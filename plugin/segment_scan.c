@@ -1,5 +1,7 @@
 #include "plugin/segment_scan.h"
 
+#include "plugin/capture_clock.h"
+
 uint64_t sequences_from(uint64_t first, uint64_t end, uint64_t from)
 {
     if (first < from) {
@@ -17,8 +19,8 @@ static void count_record(struct segment_scan *s, const struct record *r)
         s->count[k] += wanted;
         s->before[k] += r->sequence < s->from[k] ? wanted : 0;
     }
-    if (r->sensor.len > 0 && r->capture_ms > s->capture_high) {
-        s->capture_high = r->capture_ms;
+    if (r->sensor.len > 0) {
+        s->capture_high = capture_clock_high(s->capture_high, r->capture_ms);
     }
 }
 

@@ -15,7 +15,7 @@ struct segment_scan {
     uint32_t before[SINK_COUNT];       /* of those, below from[] */
     uint64_t missing;                  /* sequences missing before the last sound record */
     uint64_t missing_from[SINK_COUNT]; /* of those, not below from[] */
-    int64_t capture_high;              /* latest capture time of a record with a sensor; INT64_MIN = none */
+    int64_t capture_high;              /* of records with a sensor (capture_clock_high); INT64_MIN = none */
     bool damaged;                      /* bytes that are no record stand before a sound record */
     bool tail_dirty;                   /* bytes that are not zero follow the last sound record */
 };

@@ -257,8 +257,7 @@ static void take_counts(struct recovery *r, struct segment *seg, const struct se
     for (unsigned k = SINK_COUNT; k < SEGMENT_SINKS; k++) {
         r->before[k] = seg->header.records_before[k];
     }
-    r->capture_high =
-        seg->header.capture_high_ms > scan->capture_high ? seg->header.capture_high_ms : scan->capture_high;
+    r->capture_high = capture_clock_high(seg->header.capture_high_ms, scan->capture_high);
     r->last_sequence = scan->last_sequence > r->last_sequence ? scan->last_sequence : r->last_sequence;
 }
 

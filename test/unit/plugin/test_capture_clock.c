@@ -110,6 +110,22 @@ static void restart(void **state)
     assert_true(next(c, "a", NOW) == NOW);
 }
 
+static void high_of_times_in_order(void **state)
+{
+    (void)state;
+    const int64_t ahead = NOW + INT64_C(1000) * CAPTURE_STEP_MAX_MS;
+    assert_true(capture_clock_high(INT64_MIN, INT64_MIN) == INT64_MIN);
+    assert_true(capture_clock_high(INT64_MIN, NOW) == NOW);
+    assert_true(capture_clock_high(NOW, INT64_MIN) == NOW);
+    assert_true(capture_clock_high(NOW, NOW - CAPTURE_STEP_MAX_MS) == NOW);
+    assert_true(capture_clock_high(NOW, NOW + 1) == NOW + 1);
+    assert_true(capture_clock_high(NOW, ahead) == ahead);
+    assert_true(capture_clock_high(ahead, NOW) == NOW);
+    assert_true(capture_clock_high(INT64_MAX, NOW) == NOW);
+    assert_true(capture_clock_high(INT64_MAX, INT64_MAX - 1) == INT64_MAX);
+    assert_true(capture_clock_high(NOW, INT64_MIN + 1) == INT64_MIN + 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -122,6 +138,7 @@ int main(void)
         TEST(a_large_step_back_is_believed),
         TEST(running_ahead_is_no_step),
         TEST(restart),
+        TEST(high_of_times_in_order),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -442,6 +442,31 @@ static void times_of_a_sensor_never_repeat(void **state)
     }
 }
 
+/* A record from when the clock was years ahead is no reason to doubt the clock at each start, and to give times out twice. */
+static void a_clock_that_was_ahead_is_history(void **state)
+{
+    struct fixture *f = *state;
+    int64_t last[10] = {0};
+    fixture_open(f);
+    f->wall.ms += INT64_C(5) * 365 * 86400000;
+    append_many(f, 0, 1, 100, SQLITE);
+    f->wall.ms -= INT64_C(5) * 365 * 86400000;
+    for (unsigned run = 0; run < 3; run++) {
+        struct cursor *c = spool_cursor(f->spool, SINK_SQLITE);
+        struct record r;
+        append_many(f, 1 + run * 100, 100, 100, SQLITE);
+        while (cursor_next(c, &r) == E_OK) {
+            uint64_t number = fixture_number(&r);
+            assert_true(number == 0 || r.capture_ms > last[number % 10]);
+            assert_true(number == 0 || r.capture_ms < f->wall.ms + 1000);
+            last[number % 10] = number == 0 ? 0 : r.capture_ms;
+            cursor_confirm(c, r.sequence);
+        }
+        fixture_close(f);
+        fixture_open(f);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -466,6 +491,7 @@ int main(void)
         TEST(sink_that_is_not_configured_any_more),
         TEST(new_sink_starts_at_the_end),
         TEST(times_of_a_sensor_never_repeat),
+        TEST(a_clock_that_was_ahead_is_history),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -17,6 +17,7 @@
 #define TARGET_PREFIX "DynamoDB_20120810."
 
 LOG_POINT(log_clock, "dynamodb.clock", LOG_WARNING, "the clock here is wrong: requests are signed with AWS's time");
+LOG_POINT(log_clock_right, "dynamodb.clock-right", LOG_NOTICE, "the clock here agrees with AWS's again");
 
 struct dynamodb {
     struct http_client *http;
@@ -196,7 +197,7 @@ static void compare_clocks(const struct dynamodb_request *r, const struct http_a
     out->outcome = DYNAMODB_CLOCK;
     if (is_skewed(offset - d->clock_offset_ms)) { /* the first of several that were under way together */
         d->clock_offset_ms = offset;
-        log_emit(&log_clock, "ahead_s=%lld", (long long)offset / 1000);
+        log_emit(is_skewed(offset) ? &log_clock : &log_clock_right, "ahead_s=%lld", (long long)offset / 1000);
     }
 }
 

@@ -127,6 +127,14 @@ static void format_time(const ASN1_TIME *time, char *text, size_t size)
     }
 }
 
+/* By our clock. Nobody runs a server for so long with a certificate that has expired. */
+static bool expired_long_ago(X509 *cert)
+{
+    int days = 0;
+    int seconds = 0;
+    return ASN1_TIME_diff(&days, &seconds, X509_get0_notAfter(cert), NULL) == 1 && days >= 30;
+}
+
 void tls_describe_verify(int code, X509 *cert, const char *peer, const char *wanted, char *text, size_t size)
 {
     char when[32] = "?";
@@ -141,7 +149,8 @@ void tls_describe_verify(int code, X509 *cert, const char *peer, const char *wan
     switch (code) {
     case X509_V_ERR_CERT_HAS_EXPIRED:
         format_time(cert ? X509_get0_notAfter(cert) : NULL, when, sizeof(when));
-        snprintf(text, size, "certificate '%s' of the %s expired on %s", subject, peer, when);
+        snprintf(text, size, "certificate '%s' of the %s expired on %s%s", subject, peer, when,
+                 cert && expired_long_ago(cert) ? ": is the clock right?" : "");
         return;
     case X509_V_ERR_CERT_NOT_YET_VALID:
         format_time(cert ? X509_get0_notBefore(cert) : NULL, when, sizeof(when));

@@ -104,7 +104,7 @@ def test_hot_partition(gateway, dynamo, load):
 
 
 def test_wrong_clock(gateway, dynamo, load):
-    """AWS's clock is an hour ahead, then an hour behind: signatures follow its Date header."""
+    """AWS's clock is an hour ahead, then an hour behind, then as ours: signatures follow its Date header."""
     dynamo.control(skew=3600)
     b = gateway()
     first = load(b, 500)
@@ -116,6 +116,11 @@ def test_wrong_clock(gateway, dynamo, load):
     second.result()
     b.wait_log("dynamodb.clock", count=2)
     wait_until(lambda: dynamo.count() == 1500, 20)
+    dynamo.control(skew=0)
+    load(b, 100, name="third").result()
+    b.wait_log("dynamodb.clock-right.*ahead_s=0")
+    assert len(b.process.lines("dynamodb.clock:")) == 2
+    wait_until(lambda: dynamo.count() == 1600, 20)
     assert not b.process.lines("dynamodb.refused")
 
 

@@ -38,6 +38,9 @@ static void test_certificates_not_accepted(void **state)
                    "'stranger' of the server is signed by 'Other CA', which is not a CA");
     expect_failure("server", "otherca.pem", NULL, E_TLS_VERIFY, "signed by 'Test CA'");
     expect_failure("expired", "ca.pem", NULL, E_TLS_VERIFY, "'expired' of the server expired on 20");
+    /* A clock that is years ahead looks like this. */
+    pki_issue(&pki, &(struct pki_certificate){"ancient", "ca", "ancient", "IP:127.0.0.1", -400, -31});
+    expect_failure("ancient", "ca.pem", NULL, E_TLS_VERIFY, "Z: is the clock right?");
     expect_failure("future", "ca.pem", NULL, E_TLS_VERIFY, "is not valid before 20");
     expect_failure("wrong", "ca.pem", "localhost", E_TLS_VERIFY,
                    "is not for 'localhost' but for other.example, *.more.example, 192.0.2.7");

@@ -9,7 +9,7 @@ import tree
 
 PAGES = ("README.md", "docker/README.md")
 # A line that begins with one of these is a command.
-PROGRAM = re.compile(r"(?:sudo (?:-E )?)?(?P<words>(?:\./\w|bash|cd|cmake|ctest|curl|docker|apt|systemctl|mosquitto[_-]|aws |certs/|../certs|usermod|install|cp |"
+PROGRAM = re.compile(r"(?:sudo (?:-E |-u \w+ )?)?(?P<words>(?:\./\w|bash|cd|cmake|ctest|curl|docker|apt|systemctl|mosquitto[_-]|aws |certs/|../certs|usermod|install|cp |"
                      r"lighttpd|gcovr|python3|npm|pytest|MQA_BUILD=|build/|test/|sensors/|journalctl|make|token=|setarch|arduino|cc |node|"
                      r"sqlite3|adduser|logrotate|sed |openssl|git )\S*.*)")
 

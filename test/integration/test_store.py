@@ -1,12 +1,13 @@
 """The SQLite store in trouble and over time."""
 
 import os
+import re
 import sqlite3
 import subprocess
 import time
 
 import pytest
-from harness.process import wait_until
+from harness.process import TOP, wait_until
 
 
 def test_schema(broker):
@@ -86,6 +87,26 @@ def test_a_database_that_is_none(broker, tmp_path):
     b.process.start()
     wait_until(lambda: b.process.lines("(?i)not a database|corrupt") or not b.process.running(), 20)
     assert b.process.lines("store.db")
+
+
+def test_rows_of_a_clock_that_was_ahead(broker):
+    """docs/troubleshooting.md says how to be rid of them; the summary of the sensors stays right."""
+    b = broker(options=["store s/+ time=payload(at)"])
+    now = int(time.time())
+    ahead = now + 5 * 365 * 86400
+    for sensor, at in [("a", now), ("a", ahead), ("a", now - 60), ("b", ahead), ("c", now - 7), ("a", ahead + 1)]:
+        b.publish(f"s/{sensor}", b'{"at":%d}' % at)
+    b.store.wait_count(6)
+    text = (TOP / "docs" / "troubleshooting.md").read_text()
+    db = sqlite3.connect(b.store.path, timeout=5)
+    db.executescript(re.search(r"<<'END'\n(.*?)\n *END\n", text, re.S)[1])
+    db.close()
+    assert sorted((r[0], r[1] // 1000) for r in b.store.rows()) == [("a", now - 60), ("a", now), ("c", now - 7)]
+    expected = [("a", now - 60, now, 2), ("c", now - 7, now - 7, 1)]
+    assert b.store.query("SELECT sensor, first / 1000, last / 1000, count FROM sensor ORDER BY sensor") == expected
+    b.publish("s/b", b'{"at":%d}' % now)
+    b.store.wait_count(4)
+    assert b.store.query("SELECT count FROM sensor WHERE sensor = 'b'") == [(1,)]
 
 
 def test_strange_sensors_and_payloads(broker):

@@ -72,9 +72,10 @@ void uplink_sockets_destroy(struct uplink_sockets *u)
 void uplink_sockets_opened(struct uplink_sockets *u, unsigned index, int fd)
 {
     uint64_t number = ++u->opened;
-    /* Without it everything goes the way through the loop's thread. */
-    if (loop_hand_over(u->loop, fd, number << INDEX_BITS | index) == E_OK) {
-        atomic_store(&u->current[index], number);
+    /* Before it is handed over: what look() takes and does not find here, it closes. */
+    atomic_store(&u->current[index], number);
+    if (loop_hand_over(u->loop, fd, number << INDEX_BITS | index) != E_OK) {
+        atomic_store(&u->current[index], 0); /* everything goes the way through the loop's thread */
     }
     atomic_store(&u->news, true);
 }

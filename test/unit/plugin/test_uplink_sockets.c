@@ -6,6 +6,25 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+/* While set, the broker's thread looks just when a descriptor has been handed over. */
+static struct {
+    bool wanted;
+    uv_sem_t handed, looked;
+} glance;
+
+enum err __real_loop_hand_over(struct loop *l, int fd, uint64_t tag);
+enum err __wrap_loop_hand_over(struct loop *l, int fd, uint64_t tag);
+
+enum err __wrap_loop_hand_over(struct loop *l, int fd, uint64_t tag)
+{
+    enum err e = __real_loop_hand_over(l, fd, tag);
+    if (glance.wanted) {
+        uv_sem_post(&glance.handed);
+        uv_sem_wait(&glance.looked);
+    }
+    return e;
+}
+
 struct scene {
     struct loop *loop;
     struct uplink_sockets *sockets;
@@ -44,6 +63,26 @@ static void on_loop(struct scene *s, void (*fn)(void *), unsigned index)
     s->index = index;
     assert_int_equal(loop_post(s->loop, fn, s), E_OK);
     uv_sem_wait(&s->done);
+}
+
+/* The broker's thread looks at any moment: here in the middle. */
+static void looked_at_while_opening(struct scene *s, unsigned index)
+{
+    assert_int_equal(uv_sem_init(&glance.handed, 0), 0);
+    assert_int_equal(uv_sem_init(&glance.looked, 0), 0);
+    glance.wanted = true;
+    on_loop(s, close_one, index);
+    s->index = index;
+    assert_int_equal(loop_post(s->loop, open_one, s), E_OK);
+    uv_sem_wait(&glance.handed);
+    uplink_sockets_tidy(s->sockets);
+    uv_sem_post(&glance.looked);
+    uv_sem_wait(&s->done);
+    glance.wanted = false;
+    int fd = uplink_sockets_get(s->sockets, index);
+    assert_true(fd >= 0 && inode_of(fd) == s->inode);
+    uv_sem_destroy(&glance.handed);
+    uv_sem_destroy(&glance.looked);
 }
 
 static bool is_open(int fd)
@@ -85,6 +124,8 @@ static void test_copies(void **state)
     on_loop(&s, open_one, 2);
     on_loop(&s, close_one, 2);
     assert_int_equal(uplink_sockets_get(s.sockets, 2), -1);
+
+    looked_at_while_opening(&s, 2);
 
     on_loop(&s, open_one, 3); /* never taken */
     loop_stop(s.loop);

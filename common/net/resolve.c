@@ -7,62 +7,71 @@
 #include <string.h>
 #include <sys/socket.h>
 
-/* Those that no thread has taken yet. A thread that has its answer takes the next one. */
-static struct {
-    pthread_mutex_t lock;
+#define ANSWERS_PER_TURN 256u /* of a loop, then others get their turn */
+
+struct list {
     struct resolve *first, *last;
-    unsigned waiting;
-    unsigned threads;
-} queue = {.lock = PTHREAD_MUTEX_INITIALIZER};
+    unsigned count;
+};
+
+/* What wakes a loop. One for all its queries, because libuv looks at each such handle whenever one of them is used. Made with the first
+ * query, closed with the last one. */
+struct receiver {
+    struct receiver *next; /* links all of the process */
+    uv_loop_t *loop;
+    uv_async_t async;
+    unsigned refs;        /* queries of the loop, and whoever is at work on them; loop's thread */
+    struct list answered; /* under the lock */
+};
+
+enum progress {
+    WAITING,  /* in `waiting` -> ASKED, ended by resolve_cancel */
+    ASKED,    /* a thread has it -> ANSWERED; left to the thread by resolve_cancel */
+    ANSWERED, /* in its receiver's list -> on_done, ended by resolve_cancel */
+};
 
 struct resolve {
-    struct resolve *next, *prev; /* in the queue, under its lock */
-    bool waiting;                /* it is there */
-    uv_async_t async;
+    struct resolve *next, *prev; /* in one of the lists */
+    enum progress progress;
+    struct receiver *receiver; /* NULL: nobody waits for it any more */
     resolve_done_fn *on_done;
     void *ctx;
-    pthread_mutex_t lock;
-    /* Under the lock. The last of the three owners frees: the thread, the receiver, and libuv's handle. */
-    unsigned owners;
-    bool abandoned; /* the handle is being closed */
     int code;
-    struct addrinfo *list; /* NULL once handed over */
+    struct addrinfo *list;
     char service[8];
     char host[];
 };
 
-static void release(struct resolve *r)
+/* Everything here and whatever says so above is under the lock. */
+static struct {
+    pthread_mutex_t lock;
+    struct receiver *receivers;
+    struct list waiting; /* no thread has taken them yet. A thread that has its answer takes the next one */
+    unsigned threads;
+} all = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+static void put_last(struct list *l, struct resolve *r)
 {
-    pthread_mutex_lock(&r->lock);
-    bool last = --r->owners == 0;
-    pthread_mutex_unlock(&r->lock);
-    if (last) {
-        if (r->list) {
-            freeaddrinfo(r->list);
-        }
-        pthread_mutex_destroy(&r->lock);
-        free(r);
+    r->next = NULL;
+    r->prev = l->last;
+    *(l->last ? &l->last->next : &l->first) = r;
+    l->last = r;
+    l->count++;
+}
+
+static void take_out(struct list *l, struct resolve *r)
+{
+    *(r->prev ? &r->prev->next : &l->first) = r->next;
+    *(r->next ? &r->next->prev : &l->last) = r->prev;
+    l->count--;
+}
+
+static void query_free(struct resolve *r)
+{
+    if (r->list) {
+        freeaddrinfo(r->list);
     }
-}
-
-/* --- the queue; under its lock --- */
-
-static void enqueue(struct resolve *r)
-{
-    r->waiting = true;
-    r->prev = queue.last;
-    *(queue.last ? &queue.last->next : &queue.first) = r;
-    queue.last = r;
-    queue.waiting++;
-}
-
-static void take_out(struct resolve *r)
-{
-    *(r->prev ? &r->prev->next : &queue.first) = r->next;
-    *(r->next ? &r->next->prev : &queue.last) = r->prev;
-    r->next = r->prev = NULL;
-    r->waiting = false;
-    queue.waiting--;
+    free(r);
 }
 
 /* --- a thread --- */
@@ -73,27 +82,33 @@ static void ask(struct resolve *r)
     /* No AI_ADDRCONFIG: it hides ::1 and 127.0.0.1 on hosts that have no other address of the family. */
     const struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_protocol = IPPROTO_TCP};
     int code = getaddrinfo(r->host, r->service, &hints, &list);
-    pthread_mutex_lock(&r->lock);
     r->code = code == 0 && !list ? EAI_NONAME : code;
     r->list = code == 0 ? list : NULL;
-    if (!r->abandoned) {
-        uv_async_send(&r->async);
+    pthread_mutex_lock(&all.lock);
+    struct receiver *receiver = r->receiver;
+    if (receiver) {
+        r->progress = ANSWERED;
+        put_last(&receiver->answered, r);
+        uv_async_send(&receiver->async); /* under the lock: it is not closed yet */
     }
-    pthread_mutex_unlock(&r->lock);
-    release(r);
+    pthread_mutex_unlock(&all.lock);
+    if (!receiver) {
+        query_free(r);
+    }
 }
 
 /* The next one for a thread, which ends when there is none. */
 static struct resolve *next_waiting(void)
 {
-    pthread_mutex_lock(&queue.lock);
-    struct resolve *r = queue.first;
+    pthread_mutex_lock(&all.lock);
+    struct resolve *r = all.waiting.first;
     if (r) {
-        take_out(r);
+        take_out(&all.waiting, r);
+        r->progress = ASKED;
     } else {
-        queue.threads--;
+        all.threads--;
     }
-    pthread_mutex_unlock(&queue.lock);
+    pthread_mutex_unlock(&all.lock);
     return r;
 }
 
@@ -107,32 +122,89 @@ static void *thread_main(void *arg)
 
 /* --- the receiver --- */
 
-static void on_closed(uv_handle_t *handle)
+static void on_receiver_closed(uv_handle_t *handle)
 {
-    release(handle->data);
+    free(handle->data);
 }
 
-static void end(struct resolve *r)
+static void receiver_put(struct receiver *receiver)
 {
-    pthread_mutex_lock(&r->lock);
-    r->abandoned = true;
-    pthread_mutex_unlock(&r->lock);
-    uv_close((uv_handle_t *)&r->async, on_closed);
-    release(r);
+    if (--receiver->refs > 0) {
+        return;
+    }
+    pthread_mutex_lock(&all.lock);
+    struct receiver **link = &all.receivers;
+    while (*link != receiver) {
+        link = &(*link)->next;
+    }
+    *link = receiver->next;
+    pthread_mutex_unlock(&all.lock);
+    uv_close((uv_handle_t *)&receiver->async, on_receiver_closed);
 }
 
-static void on_answer(uv_async_t *async)
+static struct resolve *next_answered(struct receiver *receiver)
 {
-    struct resolve *r = async->data;
+    pthread_mutex_lock(&all.lock);
+    struct resolve *r = receiver->answered.first;
+    if (r) {
+        take_out(&receiver->answered, r);
+    }
+    pthread_mutex_unlock(&all.lock);
+    return r;
+}
+
+static void hand_over(struct resolve *r)
+{
     resolve_done_fn *on_done = r->on_done;
     void *ctx = r->ctx;
-    pthread_mutex_lock(&r->lock);
     int code = r->code;
     struct addrinfo *list = r->list;
-    r->list = NULL;
-    pthread_mutex_unlock(&r->lock);
-    end(r);
+    struct receiver *receiver = r->receiver;
+    free(r);
     on_done(ctx, code, list);
+    receiver_put(receiver);
+}
+
+static void on_answers(uv_async_t *async)
+{
+    struct receiver *receiver = async->data;
+    struct resolve *r = NULL;
+    receiver->refs++; /* the last query may be among these */
+    for (unsigned i = 0; i < ANSWERS_PER_TURN && (r = next_answered(receiver)) != NULL; i++) {
+        hand_over(r);
+    }
+    if (r) {
+        uv_async_send(async); /* there may be more */
+    }
+    receiver_put(receiver);
+}
+
+/* The loop's receiver with one reference more; NULL: no memory. */
+static struct receiver *receiver_get(uv_loop_t *loop)
+{
+    pthread_mutex_lock(&all.lock);
+    struct receiver *receiver = all.receivers;
+    while (receiver && receiver->loop != loop) {
+        receiver = receiver->next;
+    }
+    pthread_mutex_unlock(&all.lock);
+    if (receiver) {
+        receiver->refs++;
+        return receiver;
+    }
+    receiver = calloc(1, sizeof(*receiver));
+    if (!receiver || uv_async_init(loop, &receiver->async, on_answers) != 0) {
+        free(receiver);
+        return NULL;
+    }
+    receiver->loop = loop;
+    receiver->async.data = receiver;
+    receiver->refs = 1;
+    pthread_mutex_lock(&all.lock);
+    receiver->next = all.receivers;
+    all.receivers = receiver;
+    pthread_mutex_unlock(&all.lock);
+    return receiver;
 }
 
 /* The thread takes over the caller's signal mask (all are blocked on a loop's thread) and its table of open files. */
@@ -153,18 +225,20 @@ static enum err start_thread(struct resolve *r)
 static enum err hand_out(struct resolve *r)
 {
     enum err e = E_OK;
-    pthread_mutex_lock(&queue.lock);
-    bool room = queue.threads < RESOLVE_THREADS;
+    pthread_mutex_lock(&all.lock);
+    bool room = all.threads < RESOLVE_THREADS;
+    r->progress = ASKED;
     if (room && start_thread(r) == E_OK) {
-        queue.threads++; /* before the thread can look: it needs the lock for that */
-    } else if (queue.threads == 0) {
+        all.threads++; /* before the thread can look: it needs the lock for that */
+    } else if (all.threads == 0) {
         e = E_NOMEM;
-    } else if (queue.waiting == RESOLVE_WAITING_MAX) {
+    } else if (all.waiting.count == RESOLVE_WAITING_MAX) {
         e = E_BUSY;
     } else {
-        enqueue(r);
+        r->progress = WAITING;
+        put_last(&all.waiting, r);
     }
-    pthread_mutex_unlock(&queue.lock);
+    pthread_mutex_unlock(&all.lock);
     return e;
 }
 
@@ -173,7 +247,8 @@ enum err resolve_start(uv_loop_t *loop, const char *host, uint16_t port, resolve
 {
     size_t host_size = strlen(host) + 1;
     struct resolve *r = calloc(1, sizeof(*r) + host_size);
-    if (!r || pthread_mutex_init(&r->lock, NULL) != 0) {
+    struct receiver *receiver = r ? receiver_get(loop) : NULL;
+    if (!receiver) {
         free(r);
         return E_NOMEM;
     }
@@ -181,17 +256,11 @@ enum err resolve_start(uv_loop_t *loop, const char *host, uint16_t port, resolve
     snprintf(r->service, sizeof(r->service), "%u", (unsigned)port);
     r->on_done = on_done;
     r->ctx = ctx;
-    if (uv_async_init(loop, &r->async, on_answer) != 0) {
-        pthread_mutex_destroy(&r->lock);
-        free(r);
-        return E_NOMEM;
-    }
-    r->async.data = r;
-    r->owners = 3;
+    r->receiver = receiver;
     enum err e = hand_out(r);
     if (e != E_OK) {
-        r->owners--; /* no thread has it */
-        end(r);
+        query_free(r);
+        receiver_put(receiver);
         return e;
     }
     *out = r;
@@ -200,14 +269,18 @@ enum err resolve_start(uv_loop_t *loop, const char *host, uint16_t port, resolve
 
 void resolve_cancel(struct resolve *r)
 {
-    pthread_mutex_lock(&queue.lock);
-    bool waited = r->waiting;
-    if (waited) {
-        take_out(r);
+    struct receiver *receiver = r->receiver;
+    pthread_mutex_lock(&all.lock);
+    bool ours = r->progress != ASKED;
+    if (r->progress == WAITING) {
+        take_out(&all.waiting, r);
+    } else if (r->progress == ANSWERED) {
+        take_out(&receiver->answered, r);
     }
-    pthread_mutex_unlock(&queue.lock);
-    if (waited) {
-        r->owners--; /* no thread will have it */
+    r->receiver = NULL; /* the thread frees it */
+    pthread_mutex_unlock(&all.lock);
+    if (ours) {
+        query_free(r);
     }
-    end(r);
+    receiver_put(receiver);
 }

@@ -100,6 +100,63 @@ static void queries_are_left_behind(void **state)
     assert_int_equal(uv_loop_close(&loop), 0);
 }
 
+static void count_handle(uv_handle_t *handle, void *count)
+{
+    (void)handle;
+    ++*(unsigned *)count;
+}
+
+/* libuv looks at each handle of this kind whenever one of them is used. */
+static void one_handle_is_enough(void **state)
+{
+    (void)state;
+    enum { MANY = 1000 };
+    uv_loop_t loop;
+    struct resolve *r;
+    struct answer known = {0};
+    unsigned handles = 0;
+    assert_int_equal(uv_loop_init(&loop), 0);
+    for (unsigned i = 0; i < MANY; i++) {
+        assert_int_equal(resolve_start(&loop, "known", 1, on_done, &known, &r), E_OK);
+    }
+    uv_walk(&loop, count_handle, &handles);
+    assert_int_equal(handles, 1);
+    uv_run(&loop, UV_RUN_DEFAULT);
+    assert_int_equal(known.count, MANY);
+    assert_int_equal(uv_loop_close(&loop), 0);
+}
+
+struct pair {
+    struct resolve *queries[2];
+    unsigned count;
+};
+
+static void on_done_give_up(void *ctx, int code, struct addrinfo *list)
+{
+    struct pair *p = ctx;
+    (void)code;
+    freeaddrinfo(list);
+    if (p->count++ == 0) {
+        resolve_cancel(p->queries[1]);
+    }
+}
+
+/* The first to be answered gives up the other one, which is answered too but not told yet. */
+static void given_up_by_an_answer(void **state)
+{
+    (void)state;
+    uv_loop_t loop;
+    struct pair p = {.count = 0};
+    assert_int_equal(uv_loop_init(&loop), 0);
+    assert_int_equal(resolve_start(&loop, "known", 1, on_done_give_up, &p, &p.queries[0]), E_OK);
+    usleep(20000);
+    assert_int_equal(resolve_start(&loop, "known", 1, on_done_give_up, &p, &p.queries[1]), E_OK);
+    usleep(20000);
+    uv_run(&loop, UV_RUN_DEFAULT);
+    assert_int_equal(p.count, 1);
+    assert_int_equal(uv_loop_close(&loop), 0);
+}
+
 static void too_many_wait(void **state)
 {
     (void)state;
@@ -158,6 +215,8 @@ int main(void)
         cmocka_unit_test(the_process_does_not_wait), /* it forks: before there are threads */
         cmocka_unit_test(answers_come),
         cmocka_unit_test(queries_are_left_behind),
+        cmocka_unit_test(one_handle_is_enough),
+        cmocka_unit_test(given_up_by_an_answer),
         cmocka_unit_test(too_many_wait),
     };
     sem_init(&asked, 0, 0);

@@ -40,6 +40,7 @@ from harness.relay import Relay  # noqa: E402
 
 def pytest_addoption(parser):
     parser.addoption("--long", action="store_true", help="also run the tests marked slow")
+    parser.addoption("--seed", type=int, help="the seed that a randomized test has printed, to run it again")
     parser.addoption("--uplink", action="append", default=[], metavar="FILE",
                      help="an uplink of The Things Stack that you recorded, for test_scenarios.py (may be given again)")
 

@@ -1,0 +1,277 @@
+"""Messages that come alone (docs/ARCHITECTURE.md) while the far side, the link and the broker do whatever they can do, at random.
+`--seed N` repeats the choices of a run; `--long` runs for minutes (docs/testing.md)."""
+
+import json
+import os
+import pathlib
+import random
+import re
+import shutil
+import signal
+import time
+
+import pytest
+from harness.lone import Arrivals, Publisher
+from harness.process import wait_until
+
+CONTROL = "$CONTROL/mosquitto-aws/v1"
+FAILURES_MAX = 2  # of a connection before the broker is started anew: the pauses between the attempts double
+
+
+class World:
+    """A broker with publishers, a link (relay) and a far side (gate), and what can happen to them."""
+
+    def __init__(self, rng, broker, gate, relay, pki, server_id, tmp_path):
+        self.rng, self.started = rng, time.monotonic()
+        self._gate, self._server = gate, server_id
+        self.files = [tmp_path / "device.crt", tmp_path / "device.key"]
+        self.identities = [pki.client("first"), pki.client("second")]
+        self.renew_files()
+        self.arrivals = Arrivals()
+        self.v5 = rng.random() < 0.6
+        self.limits = {"publishes_per_second": 0, "bytes_per_second": 0, "unacknowledged_in": self.window(),
+                       "queued_per_second": 1000}
+        self.gate = gate(name="gate0", **self.limits)
+        self.arrivals.add(self.gate)
+        self.relay = relay(self.gate.port)
+        self.connections = rng.choice((1, 1, 2, 8))
+        self.options = [f"iot_endpoint localhost:{self.relay.port}", f"iot_certfile {self.files[0]}", f"iot_keyfile {self.files[1]}",
+                        f"iot_cafile {pki.ca}", "iot_client_id gw", "iot_publish_rate 0", "iot_byte_rate 0", "iot_keepalive 5s",
+                        f"iot_connections {self.connections}", f"iot_protocol {'mqttv5' if self.v5 else 'mqttv311'}",
+                        "topic up/# out 1", "topic probe/# out 1", "topic q0/# out 0", "topic down/# in 1",
+                        *rng.choice(([], ["store probe/#"], ["store up/#"]))]
+        self.broker = broker(options=self.options)
+        self.sanitized = bool(self.broker.sanitizer.kinds)
+        self.down = None
+        self.probes = 0
+        self.publishers = [Publisher(self.broker.port, i, random.Random(rng.random()), rng.choice((75, 150, 400)))
+                           for i in range(3)]
+        self.begin_life()
+
+    # -- what can happen; each leaves things in order
+
+    def end_connections(self):
+        self.gate.end(self.rng.choice(("close", "reset", "disconnect")), self.rng.choice((0x80, 0x8B, 0x98)))
+
+    def end_while_sending(self):
+        self.gate.fault(self.rng.choice(("close_after", "reset_after")), self.rng.randint(1, 30), count=1)
+        self.pause(0.5)
+        self.gate.clear()
+
+    def stall(self):
+        self.relay.freeze()
+        self.pause(1)
+        self.relay.mend()
+
+    def cut(self):
+        self.relay.cut()
+        self.pause(0.3)
+        self.relay.mend()
+
+    def byte_by_byte(self):
+        self.relay.chunk = self.rng.choice((1, 3, 100))
+        self.pause(0.5)
+        self.relay.chunk = 65536
+
+    def answer_in_pieces(self):
+        self.gate.fault("trickle", [self.rng.choice((1, 2)), 0.001])
+        self.pause(0.7)
+        self.gate.clear()
+
+    def answer_late(self):
+        self.gate.fault("puback_delay", self.rng.choice((0.001, 0.01, 0.2)))
+        self.pause(0.7)
+        self.gate.clear()
+
+    def change_window(self):
+        self.limits["unacknowledged_in"] = self.window()
+        self.gate.limit(**self.limits)
+        self.gate.end("close")
+
+    def replace_far_side(self):
+        port = self.gate.port
+        self.gate.stop()
+        self.pause(0.2)
+        self.gate = self._gate(name=f"gate{len(self.arrivals.gates)}", port=port, **self.limits)
+        self.arrivals.add(self.gate)
+
+    def stop_far_side_for_a_while(self):
+        self.gate.process.signal(signal.SIGSTOP)
+        self.pause(0.7)
+        self.gate.process.signal(signal.SIGCONT)
+
+    def commands(self):
+        for i in range(self.rng.randint(1, 30)):
+            self.gate.publish(f"down/x/{i}", b"command")
+
+    def reload(self):
+        if self.rng.random() < 0.5:
+            self.renew_files()
+        self.broker.reload()
+
+    def pause_sink(self):
+        for command in ("pause", "resume"):
+            self.broker.publish(CONTROL, json.dumps({"commands": [{"command": command, "sink": "iotcore"}]}).encode())
+            self.pause(0.2)
+
+    def freeze_broker(self):
+        self.broker.process.signal(signal.SIGSTOP)
+        self.pause(0.5)
+        self.broker.process.signal(signal.SIGCONT)
+
+    def kill(self):
+        self.broker.kill9()
+        self.broker.start()
+        self.begin_life()
+
+    def stop(self):
+        self.end_life()
+        assert self.broker.stop() == 0
+        self.broker.start()
+        self.begin_life()
+
+    EVENTS = (end_connections, end_connections, end_while_sending, end_while_sending, stall, cut, byte_by_byte, answer_in_pieces,
+              answer_late, change_window, replace_far_side, stop_far_side_for_a_while, commands, commands, reload, pause_sink,
+              freeze_broker, kill, stop)
+
+    def happen(self):
+        event = self.rng.choice(self.EVENTS)
+        print(f"{time.monotonic() - self.started:.2f} {event.__name__}", flush=True)
+        event(self)
+        self.pause(0.3)
+        self.probe()
+        if self.failures() > FAILURES_MAX:
+            self.rng.choice((self.kill, self.stop))()
+            self.probe()
+
+    # --
+
+    def pause(self, at_most):
+        time.sleep(self.rng.uniform(0, at_most))
+
+    def window(self):
+        """The far side's Receive Maximum, which only MQTT 5 can tell."""
+        return self.rng.choice((1, 2, 20, 100)) if self.v5 else 100
+
+    def renew_files(self):
+        identity = self.rng.choice(self.identities)
+        shutil.copyfile(identity.cert, self.files[0])
+        shutil.copyfile(identity.key, self.files[1])
+
+    def failures(self):
+        """The most that one connection has had since the broker was started."""
+        lines = self.broker.process.lines(r"iotcore\.(lost|failed|renew|refused).* connection=\d+")
+        seen = [re.search(r" connection=(\d+)", line)[1] for line in lines]
+        return max((seen.count(c) for c in set(seen)), default=0)
+
+    def settle(self):
+        """Waits until nothing is on its way: three times in a row. As long as something comes, there is no hurry."""
+        end, count, calm = time.monotonic() + self.patience(), -1, 0
+        while calm < 3:
+            time.sleep(0.02)
+            self.arrivals.look()
+            missing = sum(len(p.acked - self.arrivals.numbers(f"up/{p.key}")) for p in self.publishers)
+            calm = calm + 1 if missing == 0 else 0
+            if self.arrivals.count() != count:
+                end, count = time.monotonic() + self.patience(), self.arrivals.count()
+            assert time.monotonic() < end, f"nothing comes any more; {missing} are missing"
+
+    def patience(self):
+        """How long it may take until messages come again: the pause before the next attempt to connect, and some more."""
+        return 3 + (2 ** self.failures() if self.failures() else 0)
+
+    def probe(self):
+        """One message each way; some of them with nothing else going on."""
+        quiet = self.rng.random() < 0.6
+        if quiet:
+            self.hush(True)
+            self.settle()
+        topic, start, lost = f"probe/{self.rng.randint(0, 20)}", time.monotonic(), self.failures()
+        self.probes += 1
+        self.broker.publish(topic, b'{"n":%d,' % self.probes)
+        if not quiet:
+            time.sleep(0.05)
+            self.hush(True)
+            self.settle()
+        wait_until(lambda: self.probes in self.arrivals.look().numbers(topic), self.patience(), f"the message on {topic}", 0.01)
+        took = time.monotonic() - start
+        assert not quiet or took < 1.5 or self.connections > 1 or self.failures() != lost, f"{took} s for a message that came alone"
+        before = len(self.down.messages)
+        wait_until(lambda: any("down/#" in c["subscriptions"] for c in self.gate.state()["connections"]), self.patience(), "SUBSCRIBE")
+        self.gate.publish("down/probe", b"%d" % self.probes)
+        wait_until(lambda: any(p.payload == b"%d" % self.probes for p in self.down.messages[before:]), self.patience(), "the command",
+                   0.01)
+        self.hush(False)
+
+    def hush(self, quiet):
+        for p in self.publishers:
+            p.quiet.set() if quiet else p.quiet.clear()
+
+    def loop_thread(self):
+        tasks = pathlib.Path(f"/proc/{self.broker.process.pid}/task").iterdir()
+        return min(int(t.name) for t in tasks if (t / "comm").read_text().strip() == "mosquitto-aws")
+
+    def watched_by_the_loop(self):
+        """Its epoll's entries name files of the loop's table: none of them was made, or left, with a number of the broker's."""
+        task = pathlib.Path(f"/proc/{self.broker.process.pid}/task/{self.loop_thread()}")
+        for info in (task / "fdinfo").iterdir():
+            for fd, inode in re.findall(r"^tfd:\s*(\d+) .* ino:(\w+)", info.read_text(), re.M):
+                there = task / "fd" / fd
+                assert there.exists() and os.stat(there).st_ino == int(inode, 16), f"entry {fd} of epoll {info.name}"
+                yield fd
+
+    def figures(self):
+        """(descriptors of the broker's thread, of the plugin's, KiB) with nothing going on."""
+        self.hush(True)
+        self.settle()
+        self.broker.wait_drained(timeout=60)
+        time.sleep(0.3)
+        wait_until(lambda: sum(f"lone-{p.key}" in self.broker.log for p in self.publishers) == len(self.publishers), 10)
+        process = self.broker.process
+        assert len(list(self.watched_by_the_loop())) >= 3
+        result = (len(process.files()), len(process.files(self.loop_thread())), process.memory_kb("RssAnon"))
+        self.hush(False)
+        return result
+
+    def begin_life(self):
+        self.down = self.broker.recorder("down/#")
+        wait_until(lambda: self.broker.process.lines(r"iotcore\.connected"), 30)
+        self.first = self.figures()
+
+    def end_life(self):
+        last = self.figures()
+        print(f"{time.monotonic() - self.started:.2f} descriptors, memory: {self.first} {last}")
+        assert last[0] <= self.first[0] + self.connections + 1 and last[1] <= self.first[1] + self.connections + 1, (self.first, last)
+        assert last[2] < self.first[2] + 8192 or self.sanitized, (self.first, last)
+
+    def judge(self):
+        """Everything is there, in order, and nothing twice on one connection."""
+        for p in self.publishers:
+            p.close()
+        a = self.arrivals
+
+        def missing():
+            a.look()
+            return {p.key: sorted(p.acked - a.numbers(f"up/{p.key}"))[:5] for p in self.publishers
+                    if p.acked - a.numbers(f"up/{p.key}")}
+        wait_until(lambda: not missing(), 60, lambda: f"missing {missing()}", 0.2)
+        assert not a.backwards() and not a.twice(), (a.backwards()[:5], a.twice()[:5])
+        print(f"{sum(len(p.acked) for p in self.publishers)} messages, {self.probes} probes")
+
+
+@pytest.fixture
+def world(request, broker, gate, relay, pki, server_id, tmp_path):
+    seed = request.config.getoption("--seed") or time.time_ns() % 1000000
+    print(f"seed {seed}")
+    w = World(random.Random(seed), broker, gate, relay, pki, server_id, tmp_path)
+    yield w
+    for p in w.publishers:
+        p.close()
+
+
+@pytest.mark.parametrize("seconds", [4, pytest.param(180, marks=pytest.mark.slow)])
+def test_alone_whatever_happens(world, seconds):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        world.happen()
+    world.judge()

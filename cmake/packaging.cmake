@@ -130,9 +130,9 @@ package(dashboard NAME mosquitto-aws-dashboard TARGET dashboard.cgi
     DESCRIPTION "Shows what the mosquitto-aws plugin has stored, as a page with charts, as\n\
 JSON and as CSV. It only reads, and asks no login of its own: a web server\n\
 runs it and decides who may see it."
-    DEPENDS "libjs-dygraphs" RECOMMENDS "lighttpd | httpd-cgi" CONF ${conf}/dashboard.conf
+    DEPENDS "libjs-dygraphs" RECOMMENDS "lighttpd | httpd-cgi, openssl" SUGGESTS "mosquitto-aws-plugin" CONF ${conf}/dashboard.conf
     EXAMPLES ${conf}/lighttpd-dashboard.conf ${conf}/nginx-dashboard.conf
-    SCRIPTS dashboard/postinst.in dashboard/postrm.in)
+    SCRIPTS dashboard/postinst.in dashboard/prerm.in dashboard/postrm.in)
 
 # The set-up tools, also as commands: mosquitto-aws-provision(8) and its two neighbours.
 if(TARGET mosquitto_aws)

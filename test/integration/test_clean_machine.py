@@ -9,7 +9,7 @@ from harness.process import wait_until
 from test_packages import packages  # noqa: F401 (a fixture)
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
-TOOLS = ["mosquitto-clients", "lighttpd", "lighttpd-mod-deflate", "curl", "sqlite3", "openssl", "procps", "logrotate"]
+TOOLS = ["mosquitto-clients", "lighttpd", "lighttpd-mod-deflate", "lighttpd-mod-openssl", "curl", "sqlite3", "openssl", "procps", "logrotate"]
 NAMES = "mosquitto-aws-plugin mqttsn-gateway mosquitto-aws-websensor mosquitto-aws-dashboard"
 UNITS = "mosquitto websensor mqttsn-gateway"
 
@@ -63,13 +63,13 @@ def use(m):
     assert modes[0].startswith("700 mosquitto mosquitto") and len(modes) == 4
     assert all(mode.startswith("640 mosquitto mosquitto") for mode in modes[1:]), modes
     m.sh("systemctl enable --now websensor mqttsn-gateway")
-    m.sh("usermod -a -G mosquitto www-data && cp /usr/share/doc/mosquitto-aws-dashboard/examples/lighttpd-dashboard.conf "
-         "/etc/lighttpd/conf-available/90-dashboard.conf && lighttpd-enable-mod dashboard && systemctl restart lighttpd")
+    assert "http://127.0.0.1:8090/" in m.sh("mosquitto-aws-dashboard-setup --local")
     wait_shown(m, 1)
     wait_until(lambda: "200" in m.sh("curl -s -o /dev/null -w '%{http_code}' http://127.0.0.1:8080/healthz"), 20, "websensor's broker", 0.3)
     assert "OK" in m.sh("curl -sSf -d '{\"temperature\": 19.5}' 'http://127.0.0.1:8080/topics/sensors/attic/air?qos=1'")
     wait_until(lambda: shown(m).get("attic") == {"temperature": 19.5}, 20, lambda: shown(m), 0.3)
     https(m)
+    dashboard_for_the_network(m)
     assert active(m) == ["active"] * 3
     assert "websensor.started" in m.sh("journalctl -u websensor --no-pager -o cat")
 
@@ -83,6 +83,18 @@ def https(m):
     post = "curl -sS --cacert /etc/mosquitto-aws/ca.crt -H 'Authorization: Bearer word' -d 1 https://localhost:8443/topics/sensors/pot/soil"
     wait_until(lambda: "OK" in m.run(post).stdout, 20, lambda: m.run("journalctl -u websensor --no-pager -o cat").stdout, 0.3)
     m.sh("systemctl reload websensor")
+
+
+def dashboard_for_the_network(m):
+    """One command, and back again by another."""
+    assert "https://" in m.sh("echo secret | mosquitto-aws-dashboard-setup anna")
+    get = "curl -s -o /dev/null -w '%{http_code}' --cacert /etc/mosquitto-aws/ca.crt https://localhost:8090/"
+    wait_until(lambda: m.run(f"{get} -u anna:secret").stdout == "200", 20, lambda: m.run("journalctl -u lighttpd --no-pager").stdout, 0.3)
+    assert m.sh(get) == "401" and m.sh("stat -c '%a %G' /etc/mosquitto-aws/dashboard.users") == "640 www-data"
+    m.sh("mosquitto-aws-dashboard-setup")  # renews
+    wait_until(lambda: m.run(f"{get} -u anna:secret").stdout == "200", 20, "lighttpd", 0.3)
+    m.sh("mosquitto-aws-dashboard-setup --local")
+    wait_shown(m, 1)
 
 
 def another_user_reads(m):
@@ -133,8 +145,9 @@ def remove(m):
     assert "greenhouse.conf still names the plugin" in m.sh(f"apt-get remove -y -qq {NAMES}")
     assert m.run("systemctl is-active websensor mqttsn-gateway").stdout.split() == ["inactive", "inactive"]
     m.sh("test -e /etc/mosquitto-aws/websensor.conf && test -e /var/lib/mosquitto/aws-spool")
-    m.sh("rm /etc/mosquitto/conf.d/greenhouse.conf && systemctl restart mosquitto")
+    m.sh("rm /etc/mosquitto/conf.d/greenhouse.conf && systemctl restart mosquitto lighttpd")
     m.sh(f"apt-get purge -y -qq {NAMES}")
+    assert m.sh("ls /etc/lighttpd/conf-available /etc/lighttpd/conf-enabled /etc/mosquitto-aws").count("dashboard") == 3  # .crt .key .for
     m.sh("rm /etc/mosquitto-aws/websensor.key && rm -r /etc/mosquitto-aws /etc/systemd/system/websensor.service.d")  # the user's own
     left = m.sh("find / -xdev \\( -path /root -o -path /proc -o -path /sys -o -path /var/cache/apt \\) -prune -o "
                 "\\( -name '*mosquitto?aws*' -o -name '*websensor*' -o -name '*mqttsn*' -o -name aws-spool \\) -print")

@@ -8,9 +8,11 @@ import re
 import shutil
 import ssl
 import subprocess
+import types
 
 import pytest
 from harness.dashboard import NGINX, Dashboard, NginxDashboard, fill_sqlite
+from harness.process import TOP
 
 T0 = 1_700_000_000_000
 pytestmark = pytest.mark.filterwarnings("ignore:ssl.TLSVersion:DeprecationWarning")
@@ -132,3 +134,43 @@ def test_lighttpd_with_digest(dashboard, tmp_path):
         done = subprocess.run(["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "--digest", "-u", f"anna:{word}",
                                d.url + "/api/sensors"], capture_output=True, text=True, check=False)
         assert int(done.stdout) == status
+
+
+SETUP = TOP / "dashboard" / "setup"
+
+
+def set_up(folder, *words, password="", ok=True):
+    """dashboard/setup -o; the configuration that it wrote, or what it complained of"""
+    out = folder / "lighttpd.conf"
+    p = subprocess.run([SETUP, "-d", folder, "-o", out, *words], input=f"{password}\n", capture_output=True, text=True, check=False)
+    assert (p.returncode == 0) == ok, p.stdout + p.stderr
+    return out if ok else p.stderr
+
+
+@pytest.mark.skipif(not pathlib.Path("/usr/lib/lighttpd/mod_openssl.so").exists(), reason="no lighttpd-mod-openssl")
+def test_set_up_by_one_command(dashboard, tmp_path):
+    """Password and TLS as dashboard/setup makes them; again, for a second user and a new password."""
+    fill_sqlite(tmp_path / "store.db", [("station", T0, {"temperature": 1})])
+    folder = tmp_path / "etc with blanks"
+    folder.mkdir()
+    set_up(folder, "bert", password="another")
+    certificate = (folder / "dashboard.crt").read_bytes()
+    set_up(folder, "anna", password="old")
+    snippet = set_up(folder, "anna", password="secret")
+    assert (folder / "dashboard.crt").read_bytes() == certificate
+    assert (folder / "dashboard.users").stat().st_mode & 0o007 == 0
+    assert len((folder / "dashboard.users").read_text().splitlines()) == 2
+    d = dashboard([f"sqlite_file {tmp_path}/store.db"], snippet=snippet)
+    check_password_and_tls(d, types.SimpleNamespace(ca=folder / "ca.crt"))
+    context = ssl.create_default_context(cafile=folder / "ca.crt")
+    assert d.get("/", headers=basic("bert", "another"), tls=context).status == 200
+    assert d.get("/", headers=basic("anna", "old"), tls=context).status == 401
+
+
+def test_set_up_for_this_machine_alone(dashboard, tmp_path):
+    fill_sqlite(tmp_path / "store.db", [("station", T0, {"temperature": 1})])
+    d = dashboard([f"sqlite_file {tmp_path}/store.db"], snippet=set_up(tmp_path, "--local"))
+    assert d.get("/").status == 200
+    for words, complaint in ((["--local", "anna"], "--local"), ([], "which user"), (["an:na"], "an:na"), (["--listen", "8090", "anna"], "--listen"),
+                             (["--cert", "x", "anna"], "--key"), (["--nonsense"], "--nonsense"), (["anna"], "no password")):
+        assert complaint in set_up(tmp_path, *words, ok=False)

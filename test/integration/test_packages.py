@@ -18,7 +18,9 @@ PACKAGES = {
     "mosquitto-aws-websensor": ["/usr/sbin/websensor", "/lib/systemd/system/websensor.service", "/etc/mosquitto-aws/websensor.conf",
                                 "/usr/share/mosquitto-aws/systemd/websensor-https.conf", "/usr/share/man/man8/websensor.8.gz"],
     "mosquitto-aws-dashboard": ["/usr/lib/mosquitto-aws/dashboard.cgi", "/usr/share/mosquitto-aws/dashboard/index.html",
-                                "/etc/mosquitto-aws/dashboard.conf", "/usr/share/man/man8/dashboard.cgi.8.gz"],
+                                "/etc/mosquitto-aws/dashboard.conf", "/usr/share/man/man8/dashboard.cgi.8.gz",
+                                "/usr/sbin/mosquitto-aws-dashboard-setup", "/usr/share/mosquitto-aws/lighttpd-dashboard.conf",
+                                "/usr/share/man/man8/mosquitto-aws-dashboard-setup.8.gz"],
 }
 
 

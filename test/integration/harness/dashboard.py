@@ -69,10 +69,11 @@ class Answer:
 
 
 class Dashboard:
-    """lighttpd with conf/lighttpd-dashboard.conf as it is delivered, its variables changed, and then what edit(text) does. kind:
-    "fastcgi" or "cgi"."""
+    """lighttpd with conf/lighttpd-dashboard.conf as it is delivered (or another snippet), its variables changed, and then what edit(text)
+    does. kind: "fastcgi" or "cgi"."""
 
-    def __init__(self, directory, build, options, kind="fastcgi", env=None, procs=1, edit=None):
+    def __init__(self, directory, build, options, kind="fastcgi", env=None, procs=1, edit=None, snippet=TOP / "conf/lighttpd-dashboard.conf"):
+        self.snippet = pathlib.Path(snippet)
         self.directory = pathlib.Path(directory) / f"dashboard-{kind}-{free_port()}"
         self.directory.mkdir()
         self.port = free_port()
@@ -84,7 +85,7 @@ class Dashboard:
                                {**(env or {}), "DASHBOARD_CONF": str(self.conf)})
 
     def write_lighttpd_conf(self, built, kind, procs, edit):
-        text = (TOP / "conf" / "lighttpd-dashboard.conf").read_text()
+        text = self.snippet.read_text()
         values = {"address": f"127.0.0.1:{self.port}", "program": built / "dashboard.cgi", "pages": f"{built}/page/",
                   "conf": self.conf, "socket": self.directory / "socket"}
         for name, value in values.items():

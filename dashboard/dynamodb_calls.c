@@ -1,6 +1,7 @@
 #include "dashboard/dynamodb_calls.h"
 
 #include "aws/profile.h"
+#include "net/loop.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -95,6 +96,10 @@ static enum err open_parts(struct dynamodb_calls *calls, const struct dashboard_
                                     .certfile = c->iot_certfile,
                                     .keyfile = c->iot_keyfile,
                                     .cafile = c->iot_cafile};
+    if (loop_check_files() != E_OK) {
+        aws_error_set(why, LOOP_FULL_TEXT);
+        return E_FULL;
+    }
     if (uv_loop_init(&calls->loop) != 0) {
         return E_NOMEM;
     }

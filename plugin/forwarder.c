@@ -209,6 +209,10 @@ static void begin(void *arg)
 static enum err start_loop(struct forwarder *f, struct option_error *error)
 {
     enum err e = loop_create_apart(&f->loop);
+    if (e == E_FULL) {
+        option_error_set(error, LOOP_FULL_TEXT);
+        return e;
+    }
     if (e) {
         option_error_set(error, "cannot create the event loop: %s", err_name(e));
         return e;

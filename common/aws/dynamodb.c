@@ -57,7 +57,8 @@ static enum err set_endpoint(struct dynamodb *d, const char *endpoint, const cha
                  option_parse_hostport(bytes_make(host, len), 0, &parsed) == E_OK;
     free(parsed.host);
     if (!valid) {
-        aws_error_set(error, "dynamodb_endpoint: http://HOST[:PORT] or https://HOST[:PORT]");
+        aws_error_set(error,
+                      "dynamodb_endpoint: http://HOST[:PORT] or https://HOST[:PORT], the name in ASCII (xn--...)");
         return E_INVALID;
     }
     snprintf(d->url, sizeof(d->url), "%.*s/", (int)(host - endpoint) + (int)len, endpoint);

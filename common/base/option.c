@@ -69,10 +69,27 @@ static void describe(const struct option_row *row, char *out, size_t size)
     }
 }
 
+static bool has_beyond_ascii(struct bytes text)
+{
+    size_t i = 0;
+    while (i < text.len && text.data[i] < 0x80) {
+        i++;
+    }
+    return i < text.len;
+}
+
 static enum err malformed(const struct option_row *row, struct bytes value, struct option_error *error)
 {
     char shown[SHOWN_SIZE];
     char wanted[160] = "";
+    if (row->type == OPTION_HOSTPORT && has_beyond_ascii(value)) {
+        option_error_set(
+            error,
+            "option %s: \"%s\" has letters that a host name cannot have: write it as DNS knows it, with xn-- "
+            "(idn2 NAME prints it so)",
+            row->name, log_escape(value, shown, sizeof(shown)));
+        return E_INVALID;
+    }
     describe(row, wanted, sizeof(wanted));
     option_error_set(error, "option %s: \"%s\" is not %s", row->name, log_escape(value, shown, sizeof(shown)), wanted);
     return E_INVALID;

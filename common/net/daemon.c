@@ -49,7 +49,9 @@ static int run(const struct daemon *d, const void *config)
     struct running r = {.daemon = d};
     struct option_error error = {""};
     enum err e = loop_create(&r.loop);
-    if (e == E_OK) {
+    if (e == E_FULL) {
+        option_error_set(&error, LOOP_FULL_TEXT);
+    } else if (e == E_OK) {
         e = d->create(loop_uv(r.loop), config, &r.work, &error);
     }
     if (e != E_OK) {

@@ -2,8 +2,10 @@
 #include "net/loop_internal.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #define DESTROY_DRAIN_MS 2000
 
@@ -45,6 +47,21 @@ static void loop_free(struct loop *l)
     free(l);
 }
 
+enum err loop_check_files(void)
+{
+    /* libuv's two pipes, epoll and eventfd; as many for lending and for what the loop is there for. */
+    int files[12];
+    size_t n = 0;
+    while (n < sizeof(files) / sizeof(files[0]) && (files[n] = open("/", O_PATH | O_CLOEXEC)) >= 0) {
+        n++;
+    }
+    enum err e = n < sizeof(files) / sizeof(files[0]) ? E_FULL : E_OK;
+    while (n > 0) {
+        close(files[--n]);
+    }
+    return e;
+}
+
 static enum err create(struct file_list *foreign, struct loop **out)
 {
     struct loop *l = calloc(1, sizeof(*l));
@@ -52,8 +69,12 @@ static enum err create(struct file_list *foreign, struct loop **out)
         free(foreign);
         return E_NOMEM;
     }
-    enum err e = E_NOMEM;
+    enum err e = loop_check_files();
     l->foreign = foreign;
+    if (e != E_OK) {
+        goto fail;
+    }
+    e = E_NOMEM;
     l->filling = calloc(1, sizeof(*l->filling));
     l->handling = calloc(1, sizeof(*l->handling));
     if (!l->filling || !l->handling) {

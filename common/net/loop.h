@@ -14,7 +14,11 @@
 
 struct loop;
 
-/* A loop that is not yet running. */
+/* E_FULL: the process may open no more files, or so few that libuv would abort() instead of failing. */
+MUST_CHECK enum err loop_check_files(void);
+#define LOOP_FULL_TEXT "too few open files are allowed for the event loop (ulimit -n, LimitNOFILE= of the unit)"
+
+/* A loop that is not yet running. E_FULL as above. */
 MUST_CHECK enum err loop_create(struct loop **out);
 /* The same for a loop whose thread shall have its own table of files. No other thread may open or close files until loop_start has
  * returned. */

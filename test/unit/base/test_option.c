@@ -134,6 +134,10 @@ static void test_errors_name_the_option(void **state)
     assert_refused(s, "colour", "pink", "option colour: \"pink\" is not red, green or blue");
     assert_refused(s, "server", "host:99999",
                    "option server: \"host:99999\" is not a host and port (HOST, HOST:PORT or [ADDRESS]:PORT)");
+    assert_refused(
+        s, "server", "m\xc3\xbcller.example:1883",
+        "option server: \"m\xc3\xbcller.example:1883\" has letters that a host name cannot have: write it as DNS "
+        "knows it, with xn-- (idn2 NAME prints it so)");
     assert_refused(s, "pair", "2 1", "option pair: not two numbers up to 99 in order");
     assert_refused(s, "entry", "\"\"", "option entry: a filter is missing");
     assert_refused(s, "count", "\"\x80\"",

@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <stdbool.h>
 #include <string.h>
+#include <sys/resource.h>
 
 struct seen {
     unsigned next;
@@ -292,9 +293,30 @@ static void test_stay_awake(void **state)
     assert_int_equal(uv_loop_close(&loop), 0);
 }
 
+/* libuv would abort. */
+static void test_no_files_left(void **state)
+{
+    (void)state;
+    struct rlimit old;
+    struct loop *l;
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &old), 0);
+    for (rlim_t n = 0; n < 12; n++) {
+        assert_int_equal(setrlimit(RLIMIT_NOFILE, &(struct rlimit){n, old.rlim_max}), 0);
+        enum err e = loop_create(&l);
+        assert_true(e == E_FULL || n > 6);
+        if (e == E_OK) {
+            loop_destroy(l);
+        }
+    }
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &old), 0);
+    assert_int_equal(loop_create(&l), E_OK);
+    loop_destroy(l);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_no_files_left), /* first: the first loop of a process needs the most */
         cmocka_unit_test(test_posts_in_order),
         cmocka_unit_test(test_full),
         cmocka_unit_test(test_post_from_the_loop),

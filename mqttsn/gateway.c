@@ -3,7 +3,6 @@
 #include "base/backoff.h"
 #include "mqtt/uplink.h"
 #include "net/dtls.h"
-#include "net/tls_dates.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -123,9 +122,9 @@ static void on_house(uv_timer_t *timer)
     struct mono now = gateway_now(g);
     log_flush_suppressed();
     gateway_dtls_sweep(g, now);
-    if (mono_reached(now, g->dates_at)) {
-        g->dates_at = mono_add_ms(now, TLS_DATES_INTERVAL_MS);
-        (void)tls_dates_check("dtls_certfile", g->config->dtls_certfile, TLS_DATES_IDENTITY, wall_now());
+    struct wall wall = wall_now();
+    if (tls_dates_due(&g->dates, now, wall)) {
+        (void)tls_dates_check("dtls_certfile", g->config->dtls_certfile, TLS_DATES_IDENTITY, wall);
     }
     if (g->advertise.family != 0 && mono_reached(now, g->next_advertise)) {
         gateway_advertise(g);
@@ -217,7 +216,7 @@ void gateway_reload(struct gateway *g)
             kept(&error);
         }
     }
-    g->dates_at = (struct mono){0};
+    g->dates = (struct tls_dates_plan){0};
     log_emit(&log_reloaded, "clients=%zu", g->online);
 }
 

@@ -12,6 +12,7 @@
 #include "mqttsn/session.h"
 #include "mqttsn/table.h"
 #include "mqttsn/udp.h"
+#include "net/tls_dates.h"
 #include "net/turn.h"
 
 struct dtls_server;
@@ -94,7 +95,7 @@ struct gateway {
     struct mono timer_at;
     uv_timer_t house; /* ADVERTISE and other things that come once in a while */
     struct mono next_advertise;
-    struct mono dates_at; /* the next look at the dates of the certificate */
+    struct tls_dates_plan dates;
     struct mono next_group_answer;
 
     struct endpoint endpoints[ENDPOINTS_MAX];

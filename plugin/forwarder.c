@@ -43,7 +43,7 @@ struct forwarder {
     uv_timer_t housekeeping;
     uint32_t seconds;
     const struct plugin_options *options; /* a reference; NULL before begin() */
-    struct mono dates_at;                 /* the next look at the dates of certificates */
+    struct tls_dates_plan dates;
     uint32_t drain_ms;
     unsigned stopping; /* parts that have not stopped yet */
 };
@@ -63,21 +63,14 @@ static void complain_no_tick(void)
     fprintf(stderr, "mosquitto-aws: %s: %s\n", log_no_tick.id, log_no_tick.text);
 }
 
-/* At the start, after a reload, and once a day. */
-static void check_dates(struct forwarder *f)
-{
-    struct mono now = mono_now();
-    if (mono_reached(now, f->dates_at)) {
-        f->dates_at = mono_add_ms(now, TLS_DATES_INTERVAL_MS);
-        metric_set(&f->certificate_days, iotcore_identity_dates(f->options, wall_now()));
-    }
-}
-
 static void on_housekeeping(uv_timer_t *timer)
 {
     struct forwarder *f = timer->data;
     log_flush_suppressed();
-    check_dates(f);
+    struct wall wall = wall_now();
+    if (tls_dates_due(&f->dates, mono_now(), wall)) {
+        metric_set(&f->certificate_days, iotcore_identity_dates(f->options, wall));
+    }
     if (f->seconds < UINT32_MAX) {
         f->seconds++;
     }
@@ -393,7 +386,7 @@ static void reload_sinks(void *arg)
     }
     plugin_options_unref(r->forwarder->options);
     r->forwarder->options = r->options;
-    r->forwarder->dates_at = (struct mono){0};
+    r->forwarder->dates = (struct tls_dates_plan){0};
     free(r);
 }
 

@@ -2,7 +2,6 @@
 
 #include "base/log.h"
 #include "net/tls.h"
-#include "net/tls_dates.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -205,7 +204,7 @@ void server_reload(struct server *s)
     reload_tokens(s);
     reload_certificate(s);
     reload_uplink_tls(s);
-    s->dates_at = (struct mono){0};
+    s->dates = (struct tls_dates_plan){0};
     log_emit_plain(&log_reloaded);
 }
 
@@ -251,9 +250,9 @@ static void on_tick(uv_timer_t *timer)
     for (size_t i = 0; i < s->front_count; i++) {
         front_tick(s->fronts[i]);
     }
-    if (mono_reached(now, s->dates_at)) {
-        s->dates_at = mono_add_ms(now, TLS_DATES_INTERVAL_MS);
-        (void)tls_dates_check("certfile", s->config->certfile, TLS_DATES_IDENTITY, wall_now());
+    struct wall wall = wall_now();
+    if (tls_dates_due(&s->dates, now, wall)) {
+        (void)tls_dates_check("certfile", s->config->certfile, TLS_DATES_IDENTITY, wall);
     }
     log_flush_suppressed();
     if (s->stopping && (mono_reached(now, s->stop_by) || open_connections(s) == 0)) {

@@ -3,6 +3,7 @@
 #define WEBSENSOR_SERVER_INTERNAL_H
 
 #include "base/metrics.h"
+#include "net/tls_dates.h"
 #include "websensor/conns.h"
 #include "websensor/delivery.h"
 #include "websensor/devices.h"
@@ -46,7 +47,7 @@ struct server {
     uint64_t trace; /* of answers */
     struct reply_stock replies;
     uv_timer_t timer;
-    struct mono dates_at; /* the next look at the dates of the certificate */
+    struct tls_dates_plan dates;
     bool stopping;
     struct mono stop_by;
     void (*on_stopped)(void *ctx);

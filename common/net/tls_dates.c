@@ -7,6 +7,7 @@
 #include <openssl/err.h>
 #include <openssl/pem.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 LOG_POINT(log_expired, "certificate.expired", LOG_ERROR,
           "a certificate has expired: connections with it are refused until it is renewed (if the clock is right)");
@@ -56,6 +57,16 @@ enum err tls_dates_read(const char *file, enum tls_dates_of of, struct tls_dates
     ERR_clear_error();
     fclose(f);
     return found ? E_OK : E_MALFORMED;
+}
+
+bool tls_dates_due(struct tls_dates_plan *p, struct mono now, struct wall wall)
+{
+    int64_t offset_ms = wall.ms - (int64_t)(now.ns / 1000000u);
+    if (!mono_reached(now, p->at) && llabs(offset_ms - p->offset_ms) <= TLS_DATES_LEAP_MS) {
+        return false;
+    }
+    *p = (struct tls_dates_plan){.at = mono_add_ms(now, TLS_DATES_INTERVAL_MS), .offset_ms = offset_ms};
+    return true;
 }
 
 /* What every line says; `date` is "until" or "from". */

@@ -29,7 +29,17 @@ MUST_CHECK enum err tls_dates_read(const char *file, enum tls_dates_of of, struc
  * TLS_DATES_UNKNOWN where the file has no certificate or is NULL: then nothing is logged, whoever uses the file says why. */
 uint64_t tls_dates_check(const char *option, const char *file, enum tls_dates_of of, struct wall now);
 
-/* How often a program that runs looks again. */
+/* When a program that runs looks again: once a day, and when the wall clock was set by more than TLS_DATES_LEAP_MS. */
 #define TLS_DATES_INTERVAL_MS 86400000u
+#define TLS_DATES_LEAP_MS 3600000
+
+/* Zeroed: at once. One thread at a time. */
+struct tls_dates_plan {
+    struct mono at;
+    int64_t offset_ms; /* of the wall clock to the monotonic one, at the last look */
+};
+
+/* Whether to look now; if so, the next look is planned. */
+bool tls_dates_due(struct tls_dates_plan *p, struct mono now, struct wall wall);
 
 #endif

@@ -121,6 +121,26 @@ static void test_no_certificate(void **state)
     assert_int_equal(tls_dates_read(pki_path(p, "client.key"), TLS_DATES_CA, &d), E_MALFORMED);
 }
 
+/* At first, a day later, when the clock is set, when somebody asks. */
+static void test_due(void **state)
+{
+    struct tls_dates_plan plan = {0};
+    const uint64_t up = 1000;
+    const int64_t wall = INT64_C(1700000000000);
+    (void)state;
+#define DUE(ms, ahead) tls_dates_due(&plan, (struct mono){(up + (ms)) * 1000000u}, (struct wall){wall + (ms) + (ahead)})
+    assert_true(DUE(0, 0));
+    assert_false(DUE(0, 0));
+    assert_false(DUE(TLS_DATES_INTERVAL_MS - 1, 60000));
+    assert_true(DUE(TLS_DATES_INTERVAL_MS, 0));
+    assert_true(DUE(TLS_DATES_INTERVAL_MS + 1000, INT64_C(5) * 365 * DAY));
+    assert_false(DUE(TLS_DATES_INTERVAL_MS + 2000, INT64_C(5) * 365 * DAY));
+    assert_true(DUE(TLS_DATES_INTERVAL_MS + 3000, -wall));
+    plan = (struct tls_dates_plan){0};
+    assert_true(DUE(TLS_DATES_INTERVAL_MS + 4000, -wall));
+#undef DUE
+}
+
 static int setup(void **state)
 {
     static struct pki pki;
@@ -143,6 +163,7 @@ int main(void)
         cmocka_unit_test(test_limits_of_the_warning),
         cmocka_unit_test(test_files_of_several),
         cmocka_unit_test(test_no_certificate),
+        cmocka_unit_test(test_due),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -125,6 +125,7 @@ static void on_house(uv_timer_t *timer)
     struct wall wall = wall_now();
     if (tls_dates_due(&g->dates, now, wall)) {
         (void)tls_dates_check("dtls_certfile", g->config->dtls_certfile, TLS_DATES_IDENTITY, wall);
+        uplink_config_dates(&g->config->uplink, wall);
     }
     if (g->advertise.family != 0 && mono_reached(now, g->next_advertise)) {
         gateway_advertise(g);

@@ -253,6 +253,7 @@ static void on_tick(uv_timer_t *timer)
     struct wall wall = wall_now();
     if (tls_dates_due(&s->dates, now, wall)) {
         (void)tls_dates_check("certfile", s->config->certfile, TLS_DATES_IDENTITY, wall);
+        uplink_config_dates(&s->config->uplink, wall);
     }
     log_flush_suppressed();
     if (s->stopping && (mono_reached(now, s->stop_by) || open_connections(s) == 0)) {

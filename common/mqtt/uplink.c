@@ -3,6 +3,7 @@
 #include "base/backoff.h"
 #include "base/log.h"
 #include "mqtt/topic.h"
+#include "net/tls_dates.h"
 
 #include <stdlib.h>
 
@@ -69,6 +70,12 @@ enum err uplink_config_tls(const struct uplink_config *c, struct tls_context **o
         option_error_set(error, "option broker_%s: %s", tls_error_option(&why), why.text);
     }
     return e;
+}
+
+void uplink_config_dates(const struct uplink_config *c, struct wall now)
+{
+    (void)tls_dates_check("broker_certfile", c->certfile, TLS_DATES_IDENTITY, now);
+    (void)tls_dates_check("broker_cafile", c->cafile, TLS_DATES_CA, now);
 }
 
 struct stream_options uplink_config_stream(const struct uplink_config *c, struct tls_context *tls)

@@ -68,6 +68,8 @@ MUST_CHECK enum err uplink_config_check(const struct uplink_config *c, struct op
 /* The TLS context for the broker; *out NULL without TLS. `error` says what is wrong with which file. */
 MUST_CHECK enum err uplink_config_tls(const struct uplink_config *c, struct tls_context **out,
                                       struct option_error *error);
+/* Logs what has to be said about the dates of the files of that context (net/tls_dates.h). */
+void uplink_config_dates(const struct uplink_config *c, struct wall now);
 /* Where to connect to; borrows from the config. */
 struct stream_options uplink_config_stream(const struct uplink_config *c, struct tls_context *tls);
 

@@ -124,8 +124,10 @@ def test_certificates(plain_broker, mqttsn, device, pki, server_id):
     b = plain_broker()
     port, asking = free_port(), free_port()
     worn = pki.expired()
-    g = mqttsn(b, f"dtls_listener {asking} 127.0.0.1", f"dtls_certfile {worn.cert}", f"dtls_keyfile {worn.key}", name="worn")
+    g = mqttsn(b, f"dtls_listener {asking} 127.0.0.1", f"dtls_certfile {worn.cert}", f"dtls_keyfile {worn.key}",
+               f"broker_certfile {worn.cert}", f"broker_keyfile {worn.key}", name="worn")
     g.wait_log(f"certificate.expired: .*option=dtls_certfile file='{worn.cert}'")
+    g.wait_log(f"certificate.expired: .*option=broker_certfile file='{worn.cert}'")
     g.stop()
     mqttsn(b, f"dtls_listener {port} 127.0.0.1", f"dtls_certfile {server_id.cert}", f"dtls_keyfile {server_id.key}")
     d = device(port, "dev1", transport=DtlsTransport(port, "-CAfile", pki.ca, "-verify_return_error")).connect()

@@ -28,6 +28,8 @@ enum {
     EARLY_MS = 10000, /* an end by the server within this after CONNACK is "soon" */
     EARLY_ENDS = 3,
     PACKET_MAX = 256 * 1024,
+    ACKS_LATER_MS = 5, /* a command that comes down waits as long at most */
+    ACKS_ENOUGH = 3,   /* PUBACKs in such a time, for it to save anything */
     ESCAPED_SIZE = 400,
 };
 
@@ -208,6 +210,19 @@ static void on_connected(void *ctx, const struct mqtt_connack *connack)
     c->shared->on_pump(c->shared->ctx);
 }
 
+/* Each PUBACK of a message that was sent alone would wake the loop's thread. Where they come one after another, they are read together. */
+static void note_acknowledged(struct iotcore_connection *c, struct mono now)
+{
+    if (mono_reached(now, mono_add_ms(c->acks_since, ACKS_LATER_MS))) {
+        c->acks_since = now;
+        c->acks = 0;
+    }
+    c->acks++;
+    if (c->alone && c->acks >= ACKS_ENOUGH) {
+        mqtt_client_read_later(c->client, ACKS_LATER_MS);
+    }
+}
+
 static void on_published(void *ctx, uint64_t token, uint8_t reason, struct bytes reason_text)
 {
     struct iotcore_connection *c = ctx;
@@ -220,6 +235,7 @@ static void on_published(void *ctx, uint64_t token, uint8_t reason, struct bytes
                  log_escape(reason_text, text, sizeof(text)));
     }
     struct mono now = connection_now(c);
+    note_acknowledged(c, now);
     if (flow_published(&c->flow, token, reason, now) != FLOW_OK) {
         arm(c, now);
     }
@@ -349,6 +365,7 @@ void connection_start(struct iotcore_connection *c)
 
 void connection_pump(struct iotcore_connection *c, struct mono now)
 {
+    c->alone = false;
     flow_send(&c->flow, now);
     arm(c, now);
 }
@@ -361,6 +378,7 @@ bool connection_ready(const struct iotcore_connection *c, struct mono now)
 
 void connection_send_alone(struct iotcore_connection *c, struct mono now)
 {
+    c->alone = true;
     flow_send(&c->flow, now);
     mqtt_client_send_through(c->client, uplink_sockets_get(c->shared->sockets, c->index));
     arm(c, now);

@@ -48,6 +48,9 @@ struct iotcore_connection {
     struct backoff backoff;   /* between attempts */
     struct backoff takeovers; /* after another client has taken our id */
     unsigned early_ends;      /* connections in a row that the server ended soon after accepting them */
+    struct mono acks_since;   /* so many PUBACKs came from then on */
+    unsigned acks;
+    bool alone; /* the last message was sent by the broker's thread */
     bool stopping;
     bool closing; /* mqtt_client_close was called */
 };

@@ -20,8 +20,9 @@ enum {
     LATENCY_WEIGHT = 16,
     SPARE_MAX = 1024,
     ESCAPED_SIZE = 400,
-    ALONE_PER_MS = 6, /* below that the broker's thread sends them itself: about 2,500 messages a second */
-    BUSY_PER_MS = 16, /* messages sent and acknowledged, from which on they are handled in batches */
+    ALONE_PER_MS =
+        3, /* messages in a millisecond, below which the broker's thread sends them itself: some 2,500 a second */
+    BUSY_PER_MS = 8, /* from which on they are handled in batches */
     NAP_US = 300,
 };
 
@@ -41,7 +42,7 @@ struct sink_iotcore {
     int work_left; /* of this turn */
     struct turn *turn;
     uint64_t busy_ms;    /* the loop's millisecond ... */
-    uint64_t busy_count; /* ... in which so many messages were sent or acknowledged ... */
+    uint64_t busy_count; /* ... in which so many messages were sent ... */
     uint64_t busy_rate;  /* ... and how many in each before */
     bool borrowed;       /* the broker's thread is at work: no files */
     bool paused;
@@ -125,9 +126,16 @@ static void on_change(void *ctx)
     notify(s);
 }
 
-/* A message was sent or acknowledged. Many in a millisecond: the loop naps between its turns, so that each of them takes a batch from
- * the spool, makes large TLS records and reads many acknowledgements. */
-static void note_traffic(struct sink_iotcore *s)
+/* Many messages in a millisecond: the loop naps between its turns, so that each of them takes a batch from the spool, makes large TLS
+ * records and reads many acknowledgements. */
+static void nap_if_busy(struct sink_iotcore *s)
+{
+    if (s->busy_count >= BUSY_PER_MS || s->busy_rate >= BUSY_PER_MS) {
+        turn_nap(s->turn, NAP_US);
+    }
+}
+
+static void note_sent(struct sink_iotcore *s)
 {
     uint64_t now = uv_now(s->host->loop);
     if (now != s->busy_ms) {
@@ -136,9 +144,7 @@ static void note_traffic(struct sink_iotcore *s)
         s->busy_ms = now;
     }
     s->busy_count++;
-    if (s->busy_count >= BUSY_PER_MS || s->busy_rate >= BUSY_PER_MS) {
-        turn_nap(s->turn, NAP_US);
-    }
+    nap_if_busy(s);
 }
 
 /* --- records --- */
@@ -189,7 +195,7 @@ static enum err flow_publish(void *ctx, const struct mqtt_publish *p, uint64_t t
     if (err == E_OK) {
         const struct delivery *d = (const struct delivery *)(uintptr_t)token;
         struct sink_stats *stats = sink_of(c)->host->stats;
-        note_traffic(sink_of(c));
+        note_sent(sink_of(c));
         metric_add(&stats->sent, 1);
         metric_add(&stats->retried, d->sent > 0);
         downlink_sent(c->shared->downlink, c->index, p->topic, p->payload, connection_now(c));
@@ -201,7 +207,7 @@ static void flow_confirm(void *ctx, struct delivery *d)
 {
     struct sink_iotcore *s = sink_of(ctx);
     if (!d->reason) {
-        note_traffic(s);
+        nap_if_busy(s);
         metric_add(&s->host->stats->confirmed, 1);
         note_latency(s, &d->record);
     }
@@ -348,7 +354,7 @@ static void wake(struct sink *base)
     pump(s);
 }
 
-/* Messages sent or acknowledged in a millisecond, of late. */
+/* Messages sent in a millisecond, of late. */
 static uint64_t traffic(const struct sink_iotcore *s)
 {
     uint64_t now = uv_now(s->host->loop);

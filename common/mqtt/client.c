@@ -258,6 +258,7 @@ enum err mqtt_client_publish(struct mqtt_client *c, const struct mqtt_publish *p
     }
     if (p->qos > 0 && !mqtt_session_has_room(&c->session)) {
         c->window_full = true;
+        stream_read_later(c->stream, 0);
     } else {
         c->output_full = true;
         stream_await_drain(c->stream);
@@ -313,6 +314,13 @@ void mqtt_client_send_through(struct mqtt_client *c, int fd)
 {
     if (!c->closing) {
         stream_send_through(c->stream, fd);
+    }
+}
+
+void mqtt_client_read_later(struct mqtt_client *c, uint32_t ms)
+{
+    if (!c->closing && !c->window_full) {
+        stream_read_later(c->stream, ms);
     }
 }
 

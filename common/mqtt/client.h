@@ -71,6 +71,9 @@ struct mono mqtt_client_heard(const struct mqtt_client *c);
 int mqtt_client_share(struct mqtt_client *c);
 void mqtt_client_send_through(struct mqtt_client *c, int fd);
 
+/* As stream_read_later, but not while a publish waits for room in the window: that ends it. */
+void mqtt_client_read_later(struct mqtt_client *c, uint32_t ms);
+
 /* Of the open connection, for logs: TLS version and cipher, or "plain". */
 const char *mqtt_client_security(const struct mqtt_client *c);
 

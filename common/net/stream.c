@@ -105,7 +105,7 @@ void stream_watch(struct stream *s)
         return;
     }
     int wanted = 0;
-    if (s->state != STREAM_OPEN || !s->paused) {
+    if (s->state != STREAM_OPEN || !(s->paused || s->later)) {
         wanted |= UV_READABLE;
     }
     if (s->blocked) {
@@ -193,6 +193,12 @@ static void on_timer(uv_timer_t *timer)
     struct stream *s = timer->data;
     if (s->state == STREAM_LINGERING) {
         stream_finish(s, E_CANCELLED, "");
+        return;
+    }
+    if (s->state == STREAM_OPEN) {
+        s->later = false;
+        stream_read(s, false);
+        turn_add(s->turn, &s->item);
         return;
     }
     char detail[320];
@@ -316,6 +322,7 @@ enum err stream_start_tls(struct stream *s, struct tls_context *tls, const char 
     if (e != E_OK) {
         return e;
     }
+    s->later = false;
     s->state = STREAM_HANDSHAKING;
     start_timer(s, s->connect_timeout_ms);
     struct bytes nothing = {NULL, 0};
@@ -414,6 +421,20 @@ void stream_resume_reading(struct stream *s)
         s->paused = false;
         turn_add(s->turn, &s->item);
     }
+}
+
+void stream_read_later(struct stream *s, uint32_t ms)
+{
+    if (s->state != STREAM_OPEN || s->later == (ms > 0)) {
+        return;
+    }
+    s->later = ms > 0;
+    if (s->later) {
+        uv_timer_start(&s->timer, on_timer, ms, 0);
+    } else {
+        uv_timer_stop(&s->timer);
+    }
+    turn_add(s->turn, &s->item);
 }
 
 void stream_close(struct stream *s, uint32_t linger_ms)

@@ -81,6 +81,10 @@ size_t stream_pending(const struct stream *s);
 /* After a pause no on_data comes until reading is resumed; nor is the end of the connection noticed, unless writing fails. */
 void stream_pause_reading(struct stream *s);
 void stream_resume_reading(struct stream *s);
+/* For input that nobody waits for, such as acknowledgements: what comes from now on is looked at in `ms` milliseconds, all of it together,
+ * and in between does not wake the loop; the end of the connection is noticed as late. Once: then every input counts again. 0 ends it early.
+ * Does nothing unless open, nor (but for 0) while it lasts. */
+void stream_read_later(struct stream *s, uint32_t ms);
 
 /* Sends what is pending, tells the peer that this is the end and waits for its end, all for up to linger_ms; 0 drops what is
  * pending and closes at once. No on_data comes any more. on_close follows with E_CANCELLED, after this returned.

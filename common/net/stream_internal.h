@@ -26,7 +26,7 @@ struct stream {
     struct dial *dial;       /* while DIALING */
     struct tls_session *tls; /* NULL = plain */
     uv_poll_t poll;          /* from the connection on */
-    uv_timer_t timer;        /* connect timeout, then linger */
+    uv_timer_t timer;        /* connect timeout; when open, the end of `later`; then linger */
     int fd;
     enum stream_state state;
     enum err reason; /* of on_close */
@@ -36,6 +36,7 @@ struct stream {
 
     uint32_t connect_timeout_ms;
     bool paused : 1;       /* by the owner */
+    bool later : 1;        /* stream_read_later: until `timer` */
     bool held_back : 1;    /* TLS input was not looked at because of the pause: in `held`, or inside TLS */
     bool blocked : 1;      /* the kernel takes no more: wait for writable */
     bool want_drain : 1;   /* on_drain is due when pending has fallen */

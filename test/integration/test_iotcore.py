@@ -177,14 +177,17 @@ def test_a_busy_topic_does_not_hold_back_another_connection(up):
 
 # ---- messages that come alone
 
+def sleeps_of_loop(b):
+    """A function: how often the plugin's loop thread has gone to sleep so far."""
+    tasks = pathlib.Path(f"/proc/{b.process.pid}/task").iterdir()
+    loop = min((t for t in tasks if (t / "comm").read_text().strip() == "mosquitto-aws"), key=lambda t: int(t.name))
+    return lambda: int(re.search(r"^voluntary_ctxt_switches:\s+(\d+)", (loop / "status").read_text(), re.M)[1])
+
+
 def test_alone_without_a_second_thread(up):
     """The broker's thread sends them itself: the plugin's need not wake up."""
     b, g = up(prepare=lambda g: g.fault("no_puback"))
-    tasks = pathlib.Path(f"/proc/{b.process.pid}/task").iterdir()
-    loop = min((t for t in tasks if (t / "comm").read_text().strip() == "mosquitto-aws"), key=lambda t: int(t.name))
-
-    def sleeps():
-        return int(re.search(r"^voluntary_ctxt_switches:\s+(\d+)", (loop / "status").read_text(), re.M)[1])
+    sleeps = sleeps_of_loop(b)
     with b.client() as c:
         c.publish("a", b"first")
         g.wait_messages(1)
@@ -194,6 +197,23 @@ def test_alone_without_a_second_thread(up):
             time.sleep(0.01)
         g.wait_messages(31)
         assert sleeps() - before < 15
+
+
+@pytest.mark.timing
+def test_alone_and_acknowledged_together(up):
+    """At several hundred a second the plugin's thread wakes up once for some PUBACKs, not for each."""
+    b, g = up("iot_publish_rate 0", publishes_per_second=0)
+    sleeps = sleeps_of_loop(b)
+    n = 500
+    with b.client() as c:
+        before = sleeps()
+        for i in range(n):
+            c.publish("a", b'{"n":%d,}' % i, wait=False)
+            time.sleep(0.0007)
+        settled(b, n, 10)
+        count = sleeps() - before
+    all_arrived(g, n, 10)
+    assert count < 0.6 * n
 
 
 def test_alone_and_together_in_order(up):

@@ -343,6 +343,29 @@ static void test_window_and_output(void **state)
     assert_int_equal(owner.why, E_CANCELLED);
 }
 
+static void read_later(void)
+{
+    if (owner.published < owner.target / 2) {
+        mqtt_client_read_later(owner.client, 60000);
+    }
+    close_when_all_published();
+}
+
+/* Acknowledgements are not put off when somebody waits for them. */
+static void test_window_ends_read_later(void **state)
+{
+    (void)state;
+    server_start(MQTT_V5, accept_all);
+    client_start(MQTT_V5);
+    owner.options.session.max_inflight = 20;
+    owner.target = 500;
+    owner.when_connected = publish_more;
+    owner.when_published = read_later;
+    run();
+    assert_int_equal(owner.published, 500);
+    assert_int_equal(owner.why, E_CANCELLED);
+}
+
 static void publish_too_much(void)
 {
     static const uint8_t payload[90000];
@@ -456,10 +479,18 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
-        TEST(test_graceful),       TEST(test_window_and_output), TEST(test_too_large_for_the_output),
-        TEST(test_refused),        TEST(test_no_connack),        TEST(test_server_closes),
-        TEST(test_taken_over),     TEST(test_no_pingresp),       TEST(test_messages),
-        TEST(test_nobody_listens), TEST(test_invalid_options),
+        TEST(test_graceful),
+        TEST(test_window_and_output),
+        TEST(test_too_large_for_the_output),
+        TEST(test_window_ends_read_later),
+        TEST(test_refused),
+        TEST(test_no_connack),
+        TEST(test_server_closes),
+        TEST(test_taken_over),
+        TEST(test_no_pingresp),
+        TEST(test_messages),
+        TEST(test_nobody_listens),
+        TEST(test_invalid_options),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -480,6 +480,74 @@ static void test_byte_by_byte(void **state)
     peer_stop(&peer);
 }
 
+/* --- reading later --- */
+
+static unsigned pieces;
+
+static void take_piece(struct client *c, struct bytes data)
+{
+    pieces++;
+    assert_int_equal(buffer_append(&c->data, data), E_OK);
+}
+
+static void take_piece_and_wait(struct client *c, struct bytes data)
+{
+    take_piece(c, data);
+    stream_read_later(c->stream, 40);
+    stream_read_later(c->stream, 1); /* while it lasts: nothing */
+}
+
+/* What comes in the meantime, the end included, is there afterwards, in few pieces. */
+static void test_read_later(void **state)
+{
+    static char text[] = "slowly, byte by byte";
+    struct peer peer;
+    struct client c;
+    (void)state;
+    peer_start(&peer, 1, send_byte_by_byte, text);
+    client_init(&c);
+    c.on_data = take_piece_and_wait;
+    pieces = 0;
+    client_connect(&c, peer.port, NULL);
+    client_run_until_open(&c);
+    uint64_t start = now_ms();
+    client_run_until_closed(&c);
+    assert_int_equal(c.data.len, strlen(text));
+    assert_memory_equal(c.data.data, text, strlen(text));
+    assert_true(pieces <= 1 + (now_ms() - start) / 39);
+    assert_int_equal(c.reason, E_CLOSED);
+    client_finish(&c);
+    peer_stop(&peer);
+}
+
+static void test_read_later_ended_early(void **state)
+{
+    struct peer peer;
+    struct client c;
+    (void)state;
+    peer_start(&peer, 1, echo, NULL);
+    client_init(&c);
+    c.on_data = take_piece;
+    client_connect(&c, peer.port, NULL);
+    client_run_until_open(&c);
+    stream_read_later(c.stream, 60000);
+    assert_int_equal(stream_write(c.stream, BYTES("answer")), E_OK);
+    client_run_ms(&c, 30);
+    assert_int_equal(c.data.len, 0);
+    stream_read_later(c.stream, 0);
+    client_run_until_received(&c, 6);
+    assert_int_equal(stream_write(c.stream, BYTES("again")), E_OK);
+    client_run_until_received(&c, 11);
+    /* It does not hold up the end. */
+    stream_read_later(c.stream, 60000);
+    stream_close(c.stream, 10000);
+    uint64_t start = now_ms();
+    client_run_until_closed(&c);
+    assert_true(now_ms() - start < 5000);
+    client_finish(&c);
+    peer_stop(&peer);
+}
+
 /* --- pulling --- */
 
 struct pull {
@@ -579,6 +647,8 @@ int main(void)
         cmocka_unit_test(test_too_large),
         cmocka_unit_test(test_pause),
         cmocka_unit_test(test_byte_by_byte),
+        cmocka_unit_test(test_read_later),
+        cmocka_unit_test(test_read_later_ended_early),
         cmocka_unit_test(test_pull),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

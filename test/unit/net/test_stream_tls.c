@@ -65,6 +65,77 @@ static void test_send_through(void **state)
     tls_unref(tls);
 }
 
+/* Echoes, each time with new keys, and asks the client for new ones too. */
+static void echo_with_new_keys(int fd, void *arg)
+{
+    struct tls_server *s = arg;
+    char data[64];
+    int n = peer_tls_accept(&s->tls, fd) ? SSL_read(s->tls.ssl, data, sizeof(data)) : 0;
+    while (n > 0 && SSL_key_update(s->tls.ssl, SSL_KEY_UPDATE_REQUESTED) == 1 && SSL_write(s->tls.ssl, data, n) == n) {
+        n = SSL_read(s->tls.ssl, data, sizeof(data));
+    }
+    ERR_clear_error();
+    peer_tls_end(&s->tls, false);
+}
+
+/* What TLS owes the peer leaves with the message. */
+static void test_send_through_with_new_keys(void **state)
+{
+    struct tls_server server;
+    struct client c;
+    (void)state;
+    struct tls_context *tls = tls_side_trusting(&pki, "ca.pem");
+    tls_server_start(&server, &pki, "server", NULL, 1, echo_with_new_keys);
+    client_init(&c);
+    client_connect(&c, server.peer.port, tls);
+    client_run_until_open(&c);
+    int fd = dup(stream_share(c.stream));
+    for (unsigned i = 1; i <= 5; i++) {
+        assert_int_equal(stream_write(c.stream, BYTES("hello")), E_OK);
+        stream_send_through(c.stream, fd);
+        assert_int_equal(stream_pending(c.stream), 0);
+        client_run_until_received(&c, (size_t)i * 5);
+    }
+    client_finish(&c);
+    tls_server_stop(&server);
+    close(fd);
+    tls_unref(tls);
+}
+
+/* The kernel takes a part of what becomes many records: the loop sends the rest. */
+static void test_send_through_more_than_fits(void **state)
+{
+    enum { SIZE = 3000000 };
+    struct tls_server server;
+    struct client c;
+    static uint8_t data[SIZE];
+    (void)state;
+    struct tls_context *tls = tls_side_trusting(&pki, "ca.pem");
+    tls_server_start(&server, &pki, "server", NULL, 1, tls_side_echo);
+    client_init(&c);
+    client_connect(&c, server.peer.port, tls);
+    client_run_until_open(&c);
+    int fd = dup(stream_share(c.stream));
+    const int small = 4096;
+    assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &small, sizeof(small)), 0);
+    for (size_t i = 0; i < SIZE; i++) {
+        data[i] = (uint8_t)(i * 31 >> 3);
+    }
+    assert_int_equal(stream_write(c.stream, bytes_make(data, SIZE)), E_OK);
+    stream_send_through(c.stream, fd);
+    assert_true(stream_pending(c.stream) > 0 && stream_pending(c.stream) < SIZE);
+    client_run_until_received(&c, SIZE);
+    assert_memory_equal(c.data.data, data, SIZE);
+    assert_int_equal(stream_write(c.stream, BYTES("hello")), E_OK);
+    stream_send_through(c.stream, fd);
+    assert_int_equal(stream_pending(c.stream), 0);
+    client_run_until_received(&c, SIZE + 5);
+    client_finish(&c);
+    tls_server_stop(&server);
+    close(fd);
+    tls_unref(tls);
+}
+
 static void test_tls12(void **state)
 {
     struct tls_server server;
@@ -435,6 +506,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_echo),
         cmocka_unit_test(test_send_through),
+        cmocka_unit_test(test_send_through_with_new_keys),
+        cmocka_unit_test(test_send_through_more_than_fits),
         cmocka_unit_test(test_tls12),
         cmocka_unit_test(test_start_tls),
         cmocka_unit_test(test_bulk_both_ways),

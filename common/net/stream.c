@@ -99,11 +99,8 @@ static void on_poll(uv_poll_t *poll, int status, int events)
     }
 }
 
-void stream_watch(struct stream *s)
+int stream_wanted(const struct stream *s)
 {
-    if (s->fd < 0) {
-        return;
-    }
     int wanted = 0;
     if (s->state != STREAM_OPEN || !(s->paused || s->later)) {
         wanted |= UV_READABLE;
@@ -111,6 +108,15 @@ void stream_watch(struct stream *s)
     if (s->blocked) {
         wanted |= UV_WRITABLE;
     }
+    return wanted;
+}
+
+void stream_watch(struct stream *s)
+{
+    if (s->fd < 0) {
+        return;
+    }
+    int wanted = stream_wanted(s);
     if (wanted != s->watched) {
         s->watched = wanted;
         uv_poll_start(&s->poll, wanted, on_poll); /* fails only for a handle that is closing */

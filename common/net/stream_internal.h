@@ -63,7 +63,9 @@ struct stream {
 void stream_finish(struct stream *s, enum err reason, const char *detail);
 /* HANDSHAKING or DIALING -> OPEN. */
 void stream_enter_open(struct stream *s);
-/* Sets what poll waits for by the flags and the state. */
+/* What poll has to wait for, by the flags and the state. */
+int stream_wanted(const struct stream *s);
+/* Sets it. */
 void stream_watch(struct stream *s);
 
 /* The socket became readable; `all`: it has an error behind the data, read up to that. */

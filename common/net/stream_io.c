@@ -148,7 +148,7 @@ void stream_send_through(struct stream *s, int fd)
     flush_written(s);
     s->borrowed = false;
     s->fd = own;
-    if (stream_pending(s) == 0 && !s->write_broken && !s->blocked) {
+    if (stream_pending(s) == 0 && !s->write_broken && stream_wanted(s) == s->watched) {
         turn_take_back(s->turn, &s->out);
         turn_remove(s->turn, &s->item);
     }

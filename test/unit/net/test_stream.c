@@ -120,6 +120,33 @@ static void test_send_through(void **state)
 }
 
 /* The loop's thread finds out, and ends the stream. */
+/* A borrower that ends a pause, too, leaves it to the loop to watch the socket again, whether or not it has sent something. */
+static void test_send_through_after_pause(void **state)
+{
+    struct peer peer;
+    struct client c;
+    (void)state;
+    peer_start(&peer, 1, echo, NULL);
+    client_init(&c);
+    client_connect(&c, peer.port, NULL);
+    client_run_until_open(&c);
+    int fd = dup(stream_share(c.stream));
+    for (unsigned i = 0; i < 2; i++) {
+        stream_pause_reading(c.stream);
+        assert_int_equal(stream_write(c.stream, BYTES("answer")), E_OK);
+        client_run_ms(&c, 30);
+        stream_resume_reading(c.stream);
+        if (i == 1) {
+            assert_int_equal(stream_write(c.stream, BYTES("answer")), E_OK);
+        }
+        stream_send_through(c.stream, fd);
+        client_run_until_received(&c, i == 0 ? 6 : 18);
+    }
+    client_finish(&c);
+    peer_stop(&peer);
+    close(fd);
+}
+
 static void test_send_through_broken(void **state)
 {
     struct peer peer;
@@ -633,6 +660,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_echo),
         cmocka_unit_test(test_send_through),
+        cmocka_unit_test(test_send_through_after_pause),
         cmocka_unit_test(test_send_through_broken),
         cmocka_unit_test(test_peer_closes),
         cmocka_unit_test(test_reset_after_data),

@@ -265,7 +265,7 @@ enum err dashboard_config_check(const void *config, struct option_error *error)
     } else if (c->source == CONFIG_DYNAMODB && !c->dynamodb_table) {
         option_error_set(error, "option source: dynamodb needs dynamodb_table");
     } else if (c->dynamodb_table && !measurement_table_valid(bytes_str(c->dynamodb_table))) {
-        option_error_set(error, "option dynamodb_table: is not the name or ARN of a DynamoDB table");
+        option_error_set(error, "option dynamodb_table is not the name or ARN of a DynamoDB table");
     } else if (!c->iot_certfile != !c->iot_keyfile) {
         option_error_set(error, "options iot_certfile and iot_keyfile go together");
     } else if (!c->aws_role_alias != !c->aws_credentials_endpoint) {

@@ -260,10 +260,10 @@ static enum err check_values(const struct plugin_options *o, struct option_error
         return E_INVALID;
     }
     if (o->iot_notifications && !topic_name_valid(bytes_str(o->iot_notifications))) {
-        return wrong(error, "option iot_notifications: is no topic that can be published to");
+        return wrong(error, "option iot_notifications is no topic that can be published to");
     }
     if (o->dynamodb_table && !measurement_table_valid(bytes_str(o->dynamodb_table))) {
-        return wrong(error, "option dynamodb_table: is not the name or ARN of a DynamoDB table");
+        return wrong(error, "option dynamodb_table is not the name or ARN of a DynamoDB table");
     }
     return E_OK;
 }

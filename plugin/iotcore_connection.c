@@ -28,8 +28,6 @@ enum {
     EARLY_MS = 10000, /* an end by the server within this after CONNACK is "soon" */
     EARLY_ENDS = 3,
     PACKET_MAX = 256 * 1024,
-    ACKS_LATER_MS = 5, /* a command that comes down waits as long at most */
-    ACKS_ENOUGH = 3,   /* PUBACKs in such a time, for it to save anything */
     ESCAPED_SIZE = 400,
 };
 
@@ -210,19 +208,6 @@ static void on_connected(void *ctx, const struct mqtt_connack *connack)
     c->shared->on_pump(c->shared->ctx);
 }
 
-/* Each PUBACK of a message that was sent alone would wake the loop's thread. Where they come one after another, they are read together. */
-static void note_acknowledged(struct iotcore_connection *c, struct mono now)
-{
-    if (mono_reached(now, mono_add_ms(c->acks_since, ACKS_LATER_MS))) {
-        c->acks_since = now;
-        c->acks = 0;
-    }
-    c->acks++;
-    if (c->alone && c->acks >= ACKS_ENOUGH) {
-        mqtt_client_read_later(c->client, ACKS_LATER_MS);
-    }
-}
-
 static void on_published(void *ctx, uint64_t token, uint8_t reason, struct bytes reason_text)
 {
     struct iotcore_connection *c = ctx;
@@ -235,7 +220,9 @@ static void on_published(void *ctx, uint64_t token, uint8_t reason, struct bytes
                  log_escape(reason_text, text, sizeof(text)));
     }
     struct mono now = connection_now(c);
-    note_acknowledged(c, now);
+    if (c->alone && acks_come_often(&c->acks, uv_now(c->shared->loop))) {
+        mqtt_client_read_later(c->client, ACKS_LATER_MS); /* each would wake the loop's thread */
+    }
     if (flow_published(&c->flow, token, reason, now) != FLOW_OK) {
         arm(c, now);
     }

@@ -12,6 +12,7 @@
 #include "mqtt/client.h"
 #include "plugin/downlink.h"
 #include "plugin/iotcore_flow.h"
+#include "plugin/iotcore_traffic.h"
 #include "plugin/uplink_sockets.h"
 
 enum iotcore_state { IOTCORE_WAITING, IOTCORE_CONNECTING, IOTCORE_OPEN, IOTCORE_STOPPED };
@@ -48,8 +49,7 @@ struct iotcore_connection {
     struct backoff backoff;   /* between attempts */
     struct backoff takeovers; /* after another client has taken our id */
     unsigned early_ends;      /* connections in a row that the server ended soon after accepting them */
-    struct mono acks_since;   /* so many PUBACKs came from then on */
-    unsigned acks;
+    struct iotcore_acks acks;
     bool alone; /* the last message was sent by the broker's thread */
     bool stopping;
     bool closing; /* mqtt_client_close was called */

@@ -2,6 +2,7 @@
 #include "plugin/iotcore_connection.h"
 #include "plugin/iotcore_identity.h"
 #include "plugin/iotcore_limits.h"
+#include "plugin/iotcore_traffic.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,7 +23,6 @@ enum {
     ESCAPED_SIZE = 400,
     ALONE_PER_MS =
         3, /* messages in a millisecond, below which the broker's thread sends them itself: some 2,500 a second */
-    BUSY_PER_MS = 8, /* from which on they are handled in batches */
     NAP_US = 300,
 };
 
@@ -41,10 +41,8 @@ struct sink_iotcore {
     bool pumping;
     int work_left; /* of this turn */
     struct turn *turn;
-    uint64_t busy_ms;    /* the loop's millisecond ... */
-    uint64_t busy_count; /* ... in which so many messages were sent ... */
-    uint64_t busy_rate;  /* ... and how many in each before */
-    bool borrowed;       /* the broker's thread is at work: no files */
+    struct iotcore_traffic traffic;
+    bool borrowed; /* the broker's thread is at work: no files */
     bool paused;
     unsigned wanting;  /* a connection that wanted records, looked at first */
     uv_timer_t timer;  /* pump again soon */
@@ -126,25 +124,12 @@ static void on_change(void *ctx)
     notify(s);
 }
 
-/* Many messages in a millisecond: the loop naps between its turns, so that each of them takes a batch from the spool, makes large TLS
- * records and reads many acknowledgements. */
+/* Each turn of the loop then takes a batch from the spool, makes large TLS records and reads many acknowledgements. */
 static void nap_if_busy(struct sink_iotcore *s)
 {
-    if (s->busy_count >= BUSY_PER_MS || s->busy_rate >= BUSY_PER_MS) {
+    if (traffic_is_high(&s->traffic)) {
         turn_nap(s->turn, NAP_US);
     }
-}
-
-static void note_sent(struct sink_iotcore *s)
-{
-    uint64_t now = uv_now(s->host->loop);
-    if (now != s->busy_ms) {
-        s->busy_rate = s->busy_count / (now - s->busy_ms);
-        s->busy_count = 0;
-        s->busy_ms = now;
-    }
-    s->busy_count++;
-    nap_if_busy(s);
 }
 
 /* --- records --- */
@@ -195,7 +180,8 @@ static enum err flow_publish(void *ctx, const struct mqtt_publish *p, uint64_t t
     if (err == E_OK) {
         const struct delivery *d = (const struct delivery *)(uintptr_t)token;
         struct sink_stats *stats = sink_of(c)->host->stats;
-        note_sent(sink_of(c));
+        traffic_sent(&sink_of(c)->traffic, uv_now(sink_of(c)->host->loop));
+        nap_if_busy(sink_of(c));
         metric_add(&stats->sent, 1);
         metric_add(&stats->retried, d->sent > 0);
         downlink_sent(c->shared->downlink, c->index, p->topic, p->payload, connection_now(c));
@@ -354,23 +340,14 @@ static void wake(struct sink *base)
     pump(s);
 }
 
-/* Messages sent in a millisecond, of late. */
-static uint64_t traffic(const struct sink_iotcore *s)
-{
-    uint64_t now = uv_now(s->host->loop);
-    if (now != s->busy_ms) {
-        return s->busy_count / (now - s->busy_ms);
-    }
-    return s->busy_count > s->busy_rate ? s->busy_count : s->busy_rate;
-}
-
 static bool send_alone(struct sink *base, const struct record *r)
 {
     struct sink_iotcore *s = (struct sink_iotcore *)base;
     struct mono now = now_of(s);
     struct iotcore_connection *c = connection_for(s, r);
     if (s->has_records || s->window_full || r->remote_qos == 0 || iotcore_refusal(r, c->flow.payload_max) ||
-        !cursor_is_near(s->host->cursor) || !connection_ready(c, now) || traffic(s) >= ALONE_PER_MS) {
+        !cursor_is_near(s->host->cursor) || !connection_ready(c, now) ||
+        !traffic_is_low(&s->traffic, uv_now(s->host->loop))) {
         return false;
     }
     s->borrowed = true;

@@ -66,6 +66,18 @@ static void take_out(struct list *l, struct resolve *r)
     l->count--;
 }
 
+/* NULL: there is none. */
+static struct resolve *take_first(struct list *l)
+{
+    struct resolve *r = l->first;
+    if (r) {
+        l->first = r->next;
+        *(r->next ? &r->next->prev : &l->last) = NULL;
+        l->count--;
+    }
+    return r;
+}
+
 static void query_free(struct resolve *r)
 {
     if (r->list) {
@@ -101,9 +113,8 @@ static void ask(struct resolve *r)
 static struct resolve *next_waiting(void)
 {
     pthread_mutex_lock(&all.lock);
-    struct resolve *r = all.waiting.first;
+    struct resolve *r = take_first(&all.waiting);
     if (r) {
-        take_out(&all.waiting, r);
         r->progress = ASKED;
     } else {
         all.threads--;
@@ -145,10 +156,7 @@ static void receiver_put(struct receiver *receiver)
 static struct resolve *next_answered(struct receiver *receiver)
 {
     pthread_mutex_lock(&all.lock);
-    struct resolve *r = receiver->answered.first;
-    if (r) {
-        take_out(&receiver->answered, r);
-    }
+    struct resolve *r = take_first(&receiver->answered);
     pthread_mutex_unlock(&all.lock);
     return r;
 }
@@ -168,13 +176,17 @@ static void hand_over(struct resolve *r)
 static void on_answers(uv_async_t *async)
 {
     struct receiver *receiver = async->data;
-    struct resolve *r = NULL;
+    bool more = true;
     receiver->refs++; /* the last query may be among these */
-    for (unsigned i = 0; i < ANSWERS_PER_TURN && (r = next_answered(receiver)) != NULL; i++) {
-        hand_over(r);
+    for (unsigned i = 0; more && i < ANSWERS_PER_TURN; i++) {
+        struct resolve *r = next_answered(receiver);
+        more = r != NULL;
+        if (more) {
+            hand_over(r);
+        }
     }
-    if (r) {
-        uv_async_send(async); /* there may be more */
+    if (more) {
+        uv_async_send(async);
     }
     receiver_put(receiver);
 }

@@ -39,6 +39,8 @@ explain() {
     *"specify a region"*) echo "give a region: --region, AWS_REGION or aws configure" ;;
     *"connect to the endpoint"* | *"Could not resolve"*)
         echo "no connection: is region '${region:-}' spelled right, and is there a way to the Internet?" ;;
+    *"Unknown options: --no-cli-pager"*)
+        echo "$(command -v aws) is version 1 of the AWS CLI; version 2 is needed (Debian 12 and later: apt install awscli)" ;;
     *LimitExceeded* | *Throttling*) echo "a limit of the account: wait, or raise it in Service Quotas" ;;
     *DeleteConflict*) echo "something else still uses it: see the console" ;;
     *) echo "see the text above" ;;

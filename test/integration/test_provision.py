@@ -329,3 +329,13 @@ def test_what_exists_already_is_not_taken_over(setting, removed):
 def test_wrong_words(setting, words, what):
     assert what in setting.run(*words, ok=False)
     assert setting.control.changes() == []
+
+
+def test_version_1_of_the_cli(tmp_path):
+    """pip's awscli, for example, before Debian's in PATH."""
+    aws = tmp_path / "aws"
+    aws.write_text("#!/bin/sh\necho 'Unknown options: --no-cli-pager' >&2\nexit 252\n")
+    aws.chmod(0o755)
+    p = subprocess.run([TOP / "certs/provision", "--dry-run", "--region", "x", "--topic", "a", "-d", tmp_path, "gw"], capture_output=True,
+                       text=True, check=False, env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"})
+    assert p.returncode == 1 and f"{aws} is version 1" in p.stderr and "version 2 is needed" in p.stderr

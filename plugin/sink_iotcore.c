@@ -21,8 +21,6 @@ enum {
     LATENCY_WEIGHT = 16,
     SPARE_MAX = 1024,
     ESCAPED_SIZE = 400,
-    ALONE_PER_MS =
-        3, /* messages in a millisecond, below which the broker's thread sends them itself: some 2,500 a second */
     NAP_US = 300,
 };
 

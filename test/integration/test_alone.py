@@ -11,6 +11,7 @@ import signal
 import time
 
 import pytest
+from harness.load import Load
 from harness.lone import Arrivals, Publisher
 from harness.process import wait_until
 
@@ -267,6 +268,20 @@ def world(request, broker, gate, relay, pki, server_id, tmp_path):
     yield w
     for p in w.publishers:
         p.close()
+
+
+def test_alone_until_the_window_is_full(broker, gate, client_id, started, build, tmp_path):
+    """Messages that come alone fill the far side's window while the plugin's thread does not look at PUBACKs: it looks then."""
+    g = gate(publishes_per_second=0, unacknowledged_in=8)
+    b = broker(options=[*g.plugin_options(client_id), "iot_publish_rate 0", "topic load/# out 1"])
+    g.wait_connected()
+    count = 2000
+    load = Load(build, tmp_path, b.port, count, rate=1500, window=count)
+    started.processes.append(load.process.start())
+    g.wait_messages(count, 30)
+    times = [e["t"] for e in g.messages()]
+    assert max(y - x for x, y in zip(times, times[1:])) < 2
+    assert not g.events("violation")
 
 
 @pytest.mark.parametrize("seconds", [4, pytest.param(180, marks=pytest.mark.slow)])

@@ -1,6 +1,7 @@
 """Messages that come alone (docs/ARCHITECTURE.md) while the far side, the link and the broker do whatever they can do, at random.
 `--seed N` repeats the choices of a run; `--long` runs for minutes (docs/testing.md)."""
 
+import contextlib
 import json
 import os
 import pathlib
@@ -209,14 +210,22 @@ class World:
             p.quiet.set() if quiet else p.quiet.clear()
 
     def loop_thread(self):
-        tasks = pathlib.Path(f"/proc/{self.broker.process.pid}/task").iterdir()
-        return min(int(t.name) for t in tasks if (t / "comm").read_text().strip() == "mosquitto-aws")
+        found = []
+        for task in pathlib.Path(f"/proc/{self.broker.process.pid}/task").iterdir():
+            with contextlib.suppress(OSError):  # one that asked for a name has ended
+                if (task / "comm").read_text().strip() == "mosquitto-aws":
+                    found.append(int(task.name))
+        return min(found)
 
     def watched_by_the_loop(self):
         """Its epoll's entries name files of the loop's table: none of them was made, or left, with a number of the broker's."""
         task = pathlib.Path(f"/proc/{self.broker.process.pid}/task/{self.loop_thread()}")
         for info in (task / "fdinfo").iterdir():
-            for fd, inode in re.findall(r"^tfd:\s*(\d+) .* ino:(\w+)", info.read_text(), re.M):
+            try:
+                text = info.read_text()
+            except OSError:  # a file that the pool has closed
+                continue
+            for fd, inode in re.findall(r"^tfd:\s*(\d+) .* ino:(\w+)", text, re.M):
                 there = task / "fd" / fd
                 assert there.exists() and os.stat(there).st_ino == int(inode, 16), f"entry {fd} of epoll {info.name}"
                 yield fd

@@ -26,9 +26,9 @@ struct iotcore_acks {
     unsigned count; /* from then on */
 };
 
-#define ACKS_LATER_MS 5u /* PUBACKs, and a command that comes down, wait for each other so long at most */
+#define ACKS_LATER_MS 10u /* PUBACKs, and a command that comes down, wait for each other so long at most */
 
-/* Another one. True when so many come (from 600 a second on) that those of the next ACKS_LATER_MS had better be read together. */
+/* Another one. True when so many come (from 300 a second on) that those of the next ACKS_LATER_MS had better be read together. */
 bool acks_come_often(struct iotcore_acks *a, uint64_t now_ms);
 
 #endif

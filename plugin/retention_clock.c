@@ -7,9 +7,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
-LOG_POINT(
-    log_leap, "sqlite.clock-ahead", LOG_NOTICE,
-    "the wall clock is far ahead of what it was: old rows are deleted by the time before, until it has stayed so");
+LOG_POINT(log_leap, "sqlite.clock-ahead", LOG_NOTICE,
+          "much time has passed at once, or the clock is wrong: old rows are deleted by the time before for a while");
 
 /* No file system is right about more. */
 #define SECONDS_MAX INT64_C(253402300800) /* the year 10000 */

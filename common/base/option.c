@@ -266,8 +266,7 @@ enum err options_set(const struct option_table *t, void *config, bool *seen, con
 {
     const struct option_row *row = options_find(t, name);
     if (!row) {
-        char shown[SHOWN_SIZE];
-        option_error_set(error, "unknown option %s", log_escape(bytes_str(name), shown, sizeof(shown)));
+        options_unknown(t, name, error);
         return E_INVALID;
     }
     value = option_trim(value);

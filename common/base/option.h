@@ -78,6 +78,9 @@ void options_finish(const struct option_table *t, void *config);
 /* The row of that name, or NULL. */
 const struct option_row *options_find(const struct option_table *t, const char *name);
 
+/* Says that there is no option of that name, and which one may be meant, where a name is close enough. */
+void options_unknown(const struct option_table *t, const char *name, struct option_error *error);
+
 /* Sets one option; blanks around the value do not count. Unknown name, no value, a second value for one that is not
  * repeatable (`seen`: count bools, zeroed by the caller; NULL: later values win), control characters, value out of
  * range: E_INVALID and a text that names the option. On error the value stays what it was. */

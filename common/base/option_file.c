@@ -48,6 +48,9 @@ enum err options_read(const struct option_table *t, void *config, struct bytes t
         option_error_set(error, "%s: no memory", name);
         return E_NOMEM;
     }
+    if (bytes_starts_with(text, BYTES("\xEF\xBB\xBF"))) { /* the mark that some editors put before UTF-8 */
+        text = bytes_sub(text, 3, text.len);
+    }
     enum err err = E_OK;
     for (size_t number = 1; text.len > 0 && err == E_OK; number++) {
         const uint8_t *end = memchr(text.data, '\n', text.len);
@@ -73,7 +76,7 @@ static enum err read_all(FILE *f, struct buffer *text)
         size_t n = fread(text->data + text->len, 1, text->cap - text->len, f);
         text->len += n;
         if (n == 0) {
-            return ferror(f) ? err_from_errno(errno) : E_OK;
+            return ferror(f) ? E_IO : E_OK;
         }
     }
 }
@@ -136,6 +139,8 @@ enum err options_read_file(const struct option_table *t, void *config, const cha
     if (err == E_FULL || (err == E_OK && text.len > FILE_SIZE_MAX)) {
         option_error_set(error, "%s: the file is larger than 1 MiB", path);
         err = E_TOO_LARGE;
+    } else if (err == E_IO) {
+        option_error_set(error, "%s: cannot read it: %m", path);
     } else if (err != E_OK) {
         option_error_set(error, "%s: cannot read it: %s", path, err_name(err));
     } else {

@@ -105,8 +105,10 @@ static enum err read_arguments(const struct program *p, int argc, char **argv, v
             i++;
         } else if (strncmp(argv[i], "--", 2) == 0 && split_argument(argc, argv, i, &a)) {
             if (!a.value) {
-                option_error_set(error, options_find(p->table, a.name) ? "--%s needs a value" : "unknown option %s",
-                                 a.name);
+                option_error_set(error, "--%s needs a value", a.name);
+                if (!options_find(p->table, a.name)) {
+                    options_unknown(p->table, a.name, error);
+                }
                 return E_INVALID;
             }
             enum err e = options_set(p->table, config, seen, a.name, bytes_str(a.value), error);

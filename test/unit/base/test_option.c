@@ -108,10 +108,29 @@ static void test_values(void **state)
     assert_int_equal(s->sync, 3600000);
 }
 
+static void test_unknown_names_get_a_suggestion(void **state)
+{
+    struct sample *s = *state;
+    char shown[] = "very_long_and_not_like_any_other_name_of_this_table_at_all";
+    assert_refused(s, "inteval", "1s", "unknown option inteval; did you mean interval?");
+    assert_refused(s, "color", "red", "unknown option color; did you mean colour?");
+    assert_refused(s, "prot", "1", "unknown option prot; did you mean port?");
+    assert_refused(s, "Colour", "red", "unknown option Colour; did you mean colour?");
+    assert_refused(s, "coulor", "red", "unknown option coulor; did you mean colour?");
+    assert_refused(s, "inte", "1s", "unknown option inte; did you mean interval?");
+    assert_refused(s, "serv-er", "h", "unknown option serv-er; did you mean server?");
+    assert_refused(s, "count=1", "x", "unknown option count=1: name and value stand without '=': count VALUE");
+    assert_refused(s, "x=1", "x", "unknown option x=1");
+    assert_refused(s, "x", "x", "unknown option x");
+    assert_refused(s, "bogus", "x", "unknown option bogus");
+    assert_refused(s, shown, "x", "unknown option very_long_and_not_like_any_other_name_of_this_table_at_all");
+    assert_refused(s, "\xff\xfe", "x", "unknown option \\xff\\xfe");
+}
+
 static void test_errors_name_the_option(void **state)
 {
     struct sample *s = *state;
-    assert_refused(s, "nmae", "x", "unknown option nmae");
+    assert_refused(s, "nmae", "x", "unknown option nmae; did you mean name?");
     assert_refused(s, "", "x", "unknown option ");
     assert_refused(s, "name", "", "option name: a value is missing");
     assert_refused(s, "name", " \t ", "option name: a value is missing");
@@ -274,6 +293,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_defaults, setup, teardown),
         cmocka_unit_test_setup_teardown(test_values, setup, teardown),
         cmocka_unit_test_setup_teardown(test_errors_name_the_option, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_unknown_names_get_a_suggestion, setup, teardown),
         cmocka_unit_test_setup_teardown(test_error_keeps_the_value, setup, teardown),
         cmocka_unit_test_setup_teardown(test_custom_error_code, setup, teardown),
         cmocka_unit_test_setup_teardown(test_seen, setup, teardown),

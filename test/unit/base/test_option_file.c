@@ -60,6 +60,13 @@ static void test_syntax(void **state)
     assert_string_equal(s->path, "/a path/with # inside");
     assert_int_equal(s->entry_count, 2);
     assert_int_equal(s->sync, UINT64_MAX);
+    assert_int_equal(read_text(s,
+                               BYTES("\xEF\xBB\xBF"
+                                     "count 43\r\n"),
+                               &error),
+                     E_OK);
+    assert_int_equal(s->count, 43);
+    assert_int_equal(read_text(s, BYTES("\xEF\xBB\xBF"), &error), E_OK);
     assert_int_equal(read_text(s, BYTES(""), &error), E_OK);
     assert_int_equal(read_text(s, (struct bytes){NULL, 0}, &error), E_OK);
     free_sample(s);
@@ -75,7 +82,8 @@ static void test_errors_name_file_and_line(void **state)
     assert_refused(BYTES("pair 1 1\npair 1 1\n"), "sample.conf:2: option pair: it is set more than once");
     assert_refused(BYTES("name a\0b\n"), "sample.conf:1: a NUL byte");
     assert_refused(BYTES("name a\x01\n"), "sample.conf:1: option name: a control character in the value");
-    assert_refused(BYTES("count=1\n"), "sample.conf:1: unknown option count=1");
+    assert_refused(BYTES("count=1\n"),
+                   "sample.conf:1: unknown option count=1: name and value stand without '=': count VALUE");
     assert_refused(BYTES("entry\n"), "sample.conf:1: option entry: a value is missing");
 }
 
@@ -198,7 +206,7 @@ static void test_files(void **state)
     assert_int_equal(s->count, 9);
 
     assert_int_equal(options_read_file(&sample_table, s, dir, &error), E_IO);
-    assert_non_null(strstr(error.text, "cannot read it"));
+    assert_non_null(strstr(error.text, "cannot read it: Is a directory"));
 
     size_t size = (1u << 20) + 1;
     char *large = malloc(size);

@@ -2,11 +2,14 @@
 
 #include "base/log.h"
 
+#include <limits.h>
 #include <pwd.h>
 #include <stdio.h>
 #include <unistd.h>
 
 LOG_POINT(log_qos, "config.qos", LOG_NOTICE, "AWS IoT Core has no QoS 2: these topic lines use QoS 1");
+LOG_POINT(log_relative, "config.relative", LOG_WARNING,
+          "a relative path goes by the directory that the broker was started in: give an absolute one");
 LOG_POINT(log_unseen, "config.unseen", LOG_WARNING,
           "the broker shows no message of these topics to a plugin: this line never matches");
 LOG_POINT(log_unused, "config.unused", LOG_WARNING, "this does nothing without lines that send messages to it");
@@ -66,12 +69,58 @@ void option_notes_log(const struct plugin_options *o)
     note_unused(o);
 }
 
-void option_notes_add_user(struct option_error *error)
+static const char *working_directory(char out[PATH_MAX])
 {
-    size_t used = strlen(error->text);
-    const struct passwd *user = getpwuid(geteuid());
-    if (!user || (!strstr(error->text, "Permission denied") && !strstr(error->text, "no permission"))) {
+    return getcwd(out, PATH_MAX) ? out : "?";
+}
+
+static void note_place(const char *option, const char *path)
+{
+    char directory[PATH_MAX];
+    char shown[256];
+    struct buffer place;
+    if (!path || path[0] == '/') {
         return;
     }
-    snprintf(error->text + used, sizeof(error->text) - used, " (the broker runs as user %s)", user->pw_name);
+    working_directory(directory);
+    buffer_init(&place, (size_t)PATH_MAX * 2);
+    if (buffer_appendf(&place, "%s%s%s", directory, directory[1] ? "/" : "", path) == E_OK) {
+        log_emit(&log_relative, "option=%s path=\"%s\"", option,
+                 log_escape(buffer_bytes(&place), shown, sizeof(shown)));
+    }
+    buffer_finish(&place);
+}
+
+void option_notes_places(const struct plugin_options *o)
+{
+    note_place("sqlite_file", o->sqlite_file);
+    note_place("spool_dir", o->spool_dir);
+}
+
+/* "option NAME: PATH: why", maybe with file and line before it */
+static bool names_relative_path(const char *text)
+{
+    const char *option = strstr(text, "option ");
+    const char *path = option ? strstr(option, ": ") : NULL;
+    return path && path[2] != '/';
+}
+
+static void add(struct option_error *error, const char *before, const char *what)
+{
+    size_t used = strlen(error->text);
+    snprintf(error->text + used, sizeof(error->text) - used, " (%s %s)", before, what);
+}
+
+void option_notes_add_process(struct option_error *error)
+{
+    char directory[PATH_MAX];
+    bool denied = strstr(error->text, "Permission denied") || strstr(error->text, "no permission");
+    bool missing = strstr(error->text, "No such file");
+    const struct passwd *user = denied ? getpwuid(geteuid()) : NULL;
+    if (user) {
+        add(error, "the broker runs as user", user->pw_name);
+    }
+    if ((denied || missing) && names_relative_path(error->text)) {
+        add(error, "looked for in", working_directory(directory));
+    }
 }

@@ -8,8 +8,12 @@
  * no line sends. Broker's thread. */
 void option_notes_log(const struct plugin_options *o);
 
+/* At the start: where a store or a spool is whose path is relative. That goes by the broker's working directory, as with mosquitto's
+ * own files, and under systemd it is "/". Broker's thread. */
+void option_notes_places(const struct plugin_options *o);
+
 /* Where permission was denied: adds for whom. The broker gave root's rights away before it loaded us, so that what root can read
- * need not do. */
-void option_notes_add_user(struct option_error *error);
+ * need not do. Where a relative path is the matter: adds the directory that it was looked for in. */
+void option_notes_add_process(struct option_error *error);
 
 #endif

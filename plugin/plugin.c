@@ -472,7 +472,7 @@ int mosquitto_plugin_init(mosquitto_plugin_id_t *identifier, void **userdata, st
     enum err e = start(p, options, option_count, &why);
     if (e) {
         plugin_options_locate(p->options, &why);
-        option_notes_add_user(&why);
+        option_notes_add_process(&why);
         log_emit(&log_config, "%s", why.text);
         stop(p);
         return MOSQ_ERR_INVAL;
@@ -480,6 +480,7 @@ int mosquitto_plugin_init(mosquitto_plugin_id_t *identifier, void **userdata, st
     log_emit(&log_started, "topics=%zu stores=%zu spool='%s'", p->options->topic_count, p->options->store_count,
              p->options->spool_dir);
     option_notes_log(p->options);
+    option_notes_places(p->options);
     drain_outbox(p, OUTBOX_PER_TURN);
     loaded = p;
     *userdata = p;

@@ -352,6 +352,16 @@ def test_a_sink_without_lines_is_told(broker, tmp_path):
     assert "config.unused" in b.log and "option=sqlite_file missing=store" in b.log
 
 
+def test_where_relative_paths_went_is_told(broker, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    b = broker(options=["sqlite_file here.db", "store #", f"spool_dir {tmp_path}/spool"])
+    assert re.findall(r'config\.relative: .* option=(.*) path="(.*)"', b.log) == [("sqlite_file", f"{tmp_path}/here.db")]
+    assert (tmp_path / "here.db").exists()
+    b.stop()
+    code, log = broker(options=["sqlite_file no/here.db", "store #"], start=False).start_refused()
+    assert code != 0 and f"no/here.db: cannot create: No such file or directory (looked for in {tmp_path})" in log
+
+
 def test_a_line_that_never_matches_is_told(broker, client_id):
     """mosquitto shows plugins none of these; towards the broker a shared subscription is one of AWS's and fine."""
     b = broker(options=["iot_endpoint localhost:1", f"iot_certfile {client_id.cert}", f"iot_keyfile {client_id.key}",

@@ -99,6 +99,14 @@ const scenes = {
         return seen;
     },
 
+    // For the README (screenshot.py).
+    async picture(browser) {
+        const page = await open(await browser.newContext({viewport: {width: 1200, height: 900}}), process.env.QUERY ?? "");
+        await ready(page);
+        await shot(page, "picture");
+        return {};
+    },
+
     // Nothing but what it says when there is nothing, or no store.
     async trouble(browser) {
         expectedErrors.push("Failed to load resource");

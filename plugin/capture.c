@@ -1,6 +1,11 @@
 #include "plugin/capture.h"
 
+#include "base/log.h"
+
 #include <stdlib.h>
+
+LOG_POINT(log_reserved, "capture.reserved", LOG_WARNING,
+          "not forwarded: the topic towards AWS begins with '$', which its topic line does not say");
 
 #define SCRATCH_MAX (128u * 1024u)
 
@@ -68,11 +73,26 @@ bool capture_wants(const struct capture *c, struct bytes topic, struct route_mat
     return routes_match(c->routes, topic, match);
 }
 
+/* Topics that begin with '$' match only filters that do, on the remote side too: who may publish below LOCAL-PREFIX must not reach
+ * what IoT Core reserves, such as the shadows of other things. */
+static bool is_reserved(const struct topic_route *route, struct bytes remote)
+{
+    const char *front = route->remote_prefix[0] ? route->remote_prefix : route->filter;
+    return remote.len > 0 && remote.data[0] == '$' && front[0] != '$';
+}
+
 static enum err address_forward(struct capture *c, const struct topic_route *route, struct record *r)
 {
+    char text[128];
+    enum err e = topic_route_remote(route, r->topic, &c->remote, &r->remote_topic);
+    if (e == E_OK && is_reserved(route, r->remote_topic)) {
+        log_emit(&log_reserved, "topic=\"%s\"", log_escape(r->topic, text, sizeof(text)));
+        r->remote_topic = (struct bytes){0};
+        return E_OK;
+    }
     r->sinks |= SINK_BIT(SINK_IOTCORE);
     r->remote_qos = route->qos;
-    return topic_route_remote(route, r->topic, &c->remote, &r->remote_topic);
+    return e;
 }
 
 static void address_store(struct capture *c, const struct store_route *route, struct record *r)

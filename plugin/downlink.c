@@ -391,11 +391,22 @@ static void drop(struct downlink_link *l, const struct mqtt_publish *m, enum err
     acknowledge(l, m, now);
 }
 
+/* The cloud must not speak for the broker ($SYS, $CONTROL) unless the line says so, nor cut off those that are given the topic. The
+ * broker does not judge what a plugin publishes. */
+static enum err check_topic(const struct downlink_filter *f, struct bytes topic)
+{
+    if (!topic_name_valid(topic) || !topic_safe(topic)) {
+        return E_INVALID;
+    }
+    return topic.data[0] == '$' && !f->dollar ? E_ACCESS : E_OK;
+}
+
 /* Translates to what the local broker is given. Borrows from m and from d's buffers. */
 static enum err translate(struct downlink *d, const struct downlink_filter *f, const struct mqtt_publish *m,
                           struct outbox_message *out)
 {
     enum err err = topic_rewrite(m->topic, bytes_str(f->strip), bytes_str(f->add), &d->topic);
+    err = err ? err : check_topic(f, buffer_bytes(&d->topic));
     if (err != E_OK) {
         return err;
     }

@@ -24,10 +24,28 @@ void downlink_filters_finish(struct downlink_filters *f)
     *f = (struct downlink_filters){NULL, 0};
 }
 
+/* What a shared subscription matches is its filter: "$share/NAME/FILTER". */
+static struct bytes without_share(struct bytes filter)
+{
+    const struct bytes prefix = BYTES("$share/");
+    if (!bytes_starts_with(filter, prefix)) {
+        return filter;
+    }
+    struct bytes rest = bytes_sub(filter, prefix.len, SIZE_MAX);
+    const uint8_t *slash = rest.len > 0 ? memchr(rest.data, '/', rest.len) : NULL;
+    return slash ? bytes_sub(rest, (size_t)(slash - rest.data) + 1, SIZE_MAX) : filter;
+}
+
+static bool begins_with_dollar(const struct topic_route *r)
+{
+    return r->local_prefix[0] ? r->local_prefix[0] == '$'
+                              : bytes_starts_with(without_share(bytes_str(r->filter)), BYTES("$"));
+}
+
 static enum err make_filter(const struct topic_route *r, struct buffer *scratch, struct downlink_filter *out,
                             char error[static 256])
 {
-    *out = (struct downlink_filter){.qos = r->qos > 1 ? 1 : r->qos};
+    *out = (struct downlink_filter){.qos = r->qos > 1 ? 1 : r->qos, .dollar = begins_with_dollar(r)};
     enum err err = topic_prefix_filter(bytes_str(r->remote_prefix), bytes_str(r->filter), scratch);
     const char *refusal = err == E_OK ? iotcore_filter_refusal(buffer_bytes(scratch)) : "not a valid MQTT topic filter";
     if (err == E_NOMEM) {
@@ -97,18 +115,6 @@ enum err downlink_filters_make(const struct plugin_options *o, unsigned links, s
     }
     *out = f;
     return E_OK;
-}
-
-/* What a shared subscription matches is its filter: "$share/NAME/FILTER". */
-static struct bytes without_share(struct bytes filter)
-{
-    const struct bytes prefix = BYTES("$share/");
-    if (!bytes_starts_with(filter, prefix)) {
-        return filter;
-    }
-    struct bytes rest = bytes_sub(filter, prefix.len, SIZE_MAX);
-    const uint8_t *slash = rest.len > 0 ? memchr(rest.data, '/', rest.len) : NULL;
-    return slash ? bytes_sub(rest, (size_t)(slash - rest.data) + 1, SIZE_MAX) : filter;
 }
 
 struct downlink_filter *downlink_filters_match(const struct downlink_filters *f, struct bytes topic)

@@ -10,6 +10,7 @@ struct downlink_filter {
     char *remote; /* REMOTE-PREFIX + FILTER; owned */
     char *strip;  /* REMOTE-PREFIX; owned */
     char *add;    /* LOCAL-PREFIX; owned */
+    bool dollar;  /* LOCAL-PREFIX + FILTER begins with '$': otherwise no topic may that is given to the local broker */
     uint8_t qos;
     unsigned link; /* connection that it is subscribed on */
     enum filter_state state;

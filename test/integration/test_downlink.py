@@ -23,6 +23,23 @@ def test_commands_come_down(broker, far_side, client_id):
     assert len(seen.messages) == 2
 
 
+def test_the_cloud_does_not_speak_for_the_broker(broker, gate, client_id):
+    """Topics that begin with '$' match only filters that do, without their prefix too; nor one that subscribers end their
+    connections for. Acknowledged all the same: they would come again."""
+    g = gate()
+    b = broker(options=[*g.plugin_options(client_id), 'topic # in 1 "" gw/', "topic # in 1 $aws/things/t/ things/t/"])
+    g.wait_events("subscribe")
+    seen = [b.recorder(f) for f in ("#", "$CONTROL/#", "$SYS/broker/aws/spool/records", "$aws/#")]
+    hostile = ["gw/$CONTROL/dynamic-security/v1", "gw/$SYS/broker/aws/spool/records", "gw/$aws/things/t/shadow/update",
+               "gw/a\x01b", "gw/\uffff", "gw" + 202 * "/"]
+    for topic in [*hostile, "things/t/shadow/update/delta", "gw/good"]:
+        g.publish(topic, b"from above")
+    g.wait_events("puback", len(hostile) + 2)
+    wait_until(lambda: "good" in seen[0].topics() and seen[3].messages)
+    assert [p.topic for s in seen for p in s.messages if p.payload == b"from above"] == ["good", "$aws/things/t/shadow/update/delta"]
+    b.wait_log(r'downlink.dropped: .*topic="gw/\$CONTROL/dynamic-security/v1" error=access')
+
+
 def test_at_most_eight_filters_a_packet(broker, gate, client_id):
     g = gate()
     broker(options=[*g.plugin_options(client_id), *[f"topic in/{i} in 1" for i in range(20)]])

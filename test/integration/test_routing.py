@@ -62,6 +62,16 @@ def test_what_does_not_match_stays(linked):
     assert arrived(seen, 1) == [("a/yes", b"1")]
 
 
+def test_a_prefix_is_no_way_into_reserved_topics(linked):
+    """Who may publish below LOCAL-PREFIX may not write the shadows of other things; the stores take it all the same."""
+    b, seen = linked("topic # out 1 site/", "topic # out 1 own/ $aws/things/own/", "store site/# sensor=s")
+    for topic in ("site/$aws/things/other/shadow/update", "site/$SYS/x", "site/$", "own/shadow/update", "site/yes"):
+        b.publish(topic, b"{}")
+    assert sorted(arrived(seen, 2)) == [("$aws/things/own/shadow/update", b"{}"), ("yes", b"{}")]
+    b.wait_log(r'capture.reserved: .*topic="site/\$aws/things/other/shadow/update"')
+    b.store.wait_count(4)
+
+
 def test_first_matching_line_decides(linked):
     b, seen = linked("topic a/b out 1 \"\" first/", "topic a/# out 1 \"\" second/", "topic a/b/c out 1 \"\" third/",
                      "store a/+ sensor=one", "store a/# sensor=two")

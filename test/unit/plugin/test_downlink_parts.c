@@ -42,6 +42,7 @@ static void test_filters(void **state)
     assert_string_equal(f.items[0].remote, "remote/a/#");
     assert_string_equal(f.items[0].add, "local/");
     assert_int_equal(f.items[0].qos, 1);
+    assert_false(f.items[0].dollar);
     assert_ptr_equal(downlink_filters_match(&f, BYTES("remote/a/x")), &f.items[0]);
     assert_ptr_equal(downlink_filters_match(&f, BYTES("b")), &f.items[1]);
     assert_null(downlink_filters_match(&f, BYTES("a/x")));

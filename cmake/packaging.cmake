@@ -106,7 +106,7 @@ Commands come back from IoT Core.\n\
 \n\
 The package also has mosquitto-aws-provision, which makes an AWS account\n\
 ready for a gateway, and mosquitto-aws-check, which proves the result."
-    DEPENDS "mosquitto (>= 2.0.11)" RECOMMENDS "ca-certificates, procps" SUGGESTS "awscli, mosquitto-clients, curl, openssl"
+    DEPENDS "mosquitto (>= 2.0.11), libmosquitto1" RECOMMENDS "ca-certificates, procps" SUGGESTS "awscli, mosquitto-clients, curl, openssl"
     DOCS ${docs}/costs.md ${docs}/dynamodb.md ${docs}/iotcore.md ${docs}/log-ids.md ${docs}/migration.md ${docs}/security.md
          ${docs}/packages.md ${docs}/spool-format.md ${docs}/troubleshooting.md
     EXAMPLES ${conf}/mosquitto_aws.conf ${scenarios}

@@ -4,12 +4,12 @@
 #include "plugin/control.h"
 #include "plugin/forwarder.h"
 #include "plugin/option_notes.h"
+#include "plugin/properties.h"
 #include "plugin/status.h"
 
 #include <mosquitto.h>
 #include <mosquitto_broker.h>
 #include <mosquitto_plugin.h>
-#include <mqtt_protocol.h>
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,7 +17,6 @@
 #define PLUGIN_API_VERSION 5
 #define DRAIN_MS 2000u
 #define OUTBOX_PER_TURN 200u
-#define USER_PROPERTIES_MAX (256u * 1024u)
 
 LOG_POINT(log_config, "config.invalid", LOG_ERROR, "the configuration is wrong:");
 LOG_POINT(log_twice, "plugin.twice", LOG_ERROR, "the plugin is loaded twice; one plugin line is enough");
@@ -43,7 +42,7 @@ struct plugin {
     struct status *status;
     struct control *control;
     struct mono next_status;
-    struct buffer user_properties; /* of the message at hand */
+    struct property_reader *properties;
 };
 
 /* The broker maps the image once however often it is named: a second init must be told from the first. */
@@ -64,132 +63,6 @@ static void write_broker_log(void *ctx, enum log_level level, const char *line)
     mosquitto_log_printf(broker_level(level), "mosquitto-aws: %s", line);
 }
 
-/* ---- properties ---- */
-
-static enum err append_pair_half(struct buffer *out, const char *text)
-{
-    size_t len = strlen(text);
-    const uint8_t length[2] = {(uint8_t)(len >> 8), (uint8_t)len};
-    enum err e = buffer_append(out, bytes_make(length, sizeof(length)));
-    return e ? e : buffer_append(out, bytes_make(text, len));
-}
-
-static enum err append_pair(struct buffer *out, const mosquitto_property *p)
-{
-    char *name = NULL;
-    char *value = NULL;
-    enum err e = E_NOMEM;
-    if (mosquitto_property_read_string_pair(p, MQTT_PROP_USER_PROPERTY, &name, &value, false)) {
-        e = append_pair_half(out, name ? name : "");
-        e = e ? e : append_pair_half(out, value ? value : "");
-    }
-    free(name);
-    free(value);
-    return e;
-}
-
-/* What mosquitto gives us as copies to free. */
-struct copies {
-    char *content_type;
-    char *response_topic;
-    void *correlation_data;
-};
-
-static enum err read_properties(struct plugin *p, const mosquitto_property *list, struct record *r,
-                                struct copies *copies)
-{
-    enum err e = E_OK;
-    for (const mosquitto_property *at = list; at && !e; at = mosquitto_property_next(at)) {
-        uint16_t len;
-        switch (mosquitto_property_identifier(at)) {
-        case MQTT_PROP_PAYLOAD_FORMAT_INDICATOR:
-            mosquitto_property_read_byte(at, MQTT_PROP_PAYLOAD_FORMAT_INDICATOR, &r->payload_format, false);
-            break;
-        case MQTT_PROP_CONTENT_TYPE:
-            if (!copies->content_type) {
-                mosquitto_property_read_string(at, MQTT_PROP_CONTENT_TYPE, &copies->content_type, false);
-                r->content_type = bytes_str(copies->content_type);
-            }
-            break;
-        case MQTT_PROP_RESPONSE_TOPIC:
-            if (!copies->response_topic) {
-                mosquitto_property_read_string(at, MQTT_PROP_RESPONSE_TOPIC, &copies->response_topic, false);
-                r->response_topic = bytes_str(copies->response_topic);
-            }
-            break;
-        case MQTT_PROP_CORRELATION_DATA:
-            if (!copies->correlation_data && mosquitto_property_read_binary(at, MQTT_PROP_CORRELATION_DATA,
-                                                                            &copies->correlation_data, &len, false)) {
-                r->correlation_data = bytes_make(copies->correlation_data, len);
-            }
-            break;
-        case MQTT_PROP_USER_PROPERTY:
-            e = append_pair(&p->user_properties, at);
-            break;
-        default:
-            break;
-        }
-    }
-    r->user_properties = buffer_bytes(&p->user_properties);
-    return e;
-}
-
-static void free_copies(struct copies *copies)
-{
-    free(copies->content_type);
-    free(copies->response_topic);
-    free(copies->correlation_data);
-}
-
-static char *pair_half(struct bytes *rest)
-{
-    if (rest->len < 2) {
-        return NULL;
-    }
-    size_t len = (size_t)rest->data[0] << 8 | rest->data[1];
-    char *text = bytes_dup_str(bytes_sub(*rest, 2, len));
-    *rest = bytes_sub(*rest, 2 + len, SIZE_MAX);
-    return text;
-}
-
-static int add_string(mosquitto_property **list, int identifier, struct bytes value)
-{
-    char *text = bytes_dup_str(value);
-    int rc = text ? mosquitto_property_add_string(list, identifier, text) : MOSQ_ERR_NOMEM;
-    free(text);
-    return rc;
-}
-
-static int add_user_properties(mosquitto_property **list, struct bytes pairs)
-{
-    int rc = MOSQ_ERR_SUCCESS;
-    while (rc == MOSQ_ERR_SUCCESS && pairs.len > 0) {
-        char *name = pair_half(&pairs);
-        char *value = pair_half(&pairs);
-        rc = name && value ? mosquitto_property_add_string_pair(list, MQTT_PROP_USER_PROPERTY, name, value)
-                           : MOSQ_ERR_NOMEM;
-        free(name);
-        free(value);
-    }
-    return rc;
-}
-
-static int make_properties(const struct outbox_message *m, mosquitto_property **list)
-{
-    int rc = MOSQ_ERR_SUCCESS;
-    if (m->content_type.len > 0) {
-        rc = add_string(list, MQTT_PROP_CONTENT_TYPE, m->content_type);
-    }
-    if (rc == MOSQ_ERR_SUCCESS && m->response_topic.len > 0) {
-        rc = add_string(list, MQTT_PROP_RESPONSE_TOPIC, m->response_topic);
-    }
-    if (rc == MOSQ_ERR_SUCCESS && m->correlation_data.len > 0) {
-        rc = mosquitto_property_add_binary(list, MQTT_PROP_CORRELATION_DATA, m->correlation_data.data,
-                                           (uint16_t)m->correlation_data.len);
-    }
-    return rc == MOSQ_ERR_SUCCESS ? add_user_properties(list, m->user_properties) : rc;
-}
-
 /* ---- what waits for the broker ---- */
 
 static enum err publish_local(void *ctx, const struct outbox_message *m)
@@ -200,7 +73,7 @@ static enum err publish_local(void *ctx, const struct outbox_message *m)
     if (p->wills) {
         wills_passed(p->wills, m->topic, m->payload);
     }
-    int rc = topic ? make_properties(m, &properties) : MOSQ_ERR_NOMEM;
+    int rc = topic ? properties_make(m, &properties) : MOSQ_ERR_NOMEM;
     if (rc == MOSQ_ERR_SUCCESS) {
         rc = mosquitto_broker_publish_copy(NULL, topic, (int)m->payload.len, m->payload.data, m->qos, m->retain,
                                            properties);
@@ -226,17 +99,6 @@ static enum err publish_status(void *ctx, const char *topic, const char *value)
 
 /* ---- events ---- */
 
-static enum err take_with_properties(struct plugin *p, const mosquitto_property *list, const struct route_match *match,
-                                     struct record *r)
-{
-    struct copies copies = {0};
-    buffer_clear(&p->user_properties);
-    enum err e = read_properties(p, list, r, &copies);
-    e = e ? e : capture_take(p->capture, match, r);
-    free_copies(&copies);
-    return e;
-}
-
 /* Not a part of on_message, so that topics that no route wants do not pay for the room on the stack. */
 static __attribute__((noinline)) enum err take_message(struct plugin *p, const struct mosquitto_evt_message *m,
                                                        struct bytes topic, const struct route_match *match)
@@ -248,7 +110,8 @@ static __attribute__((noinline)) enum err take_message(struct plugin *p, const s
     r.qos = m->qos;
     r.retain = m->retain;
     r.client_id = bytes_str(mosquitto_client_id(m->client));
-    return m->properties ? take_with_properties(p, m->properties, match, &r) : capture_take(p->capture, match, &r);
+    enum err e = m->properties ? property_reader_take(p->properties, m->properties, &r) : E_OK;
+    return e ? e : capture_take(p->capture, match, &r);
 }
 
 static int on_message(int event, void *event_data, void *userdata)
@@ -426,7 +289,7 @@ static void stop(struct plugin *p)
     log_init(NULL, NULL, LOG_INFO);
     outbox_destroy(p->outbox);
     plugin_options_unref(p->options);
-    buffer_finish(&p->user_properties);
+    property_reader_destroy(p->properties);
     free_lines(p);
     free(p);
 }
@@ -462,12 +325,15 @@ int mosquitto_plugin_init(mosquitto_plugin_id_t *identifier, void **userdata, st
         return MOSQ_ERR_NOMEM;
     }
     p->id = identifier;
-    buffer_init(&p->user_properties, USER_PROPERTIES_MAX);
     if (outbox_create(&p->outbox) != E_OK) {
         free(p);
         return MOSQ_ERR_NOMEM;
     }
     log_init(outbox_log, p->outbox, LOG_DEBUG);
+    if (property_reader_create(&p->properties) != E_OK) {
+        stop(p);
+        return MOSQ_ERR_NOT_SUPPORTED;
+    }
     struct option_error why = {""};
     enum err e = start(p, options, option_count, &why);
     if (e) {

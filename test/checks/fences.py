@@ -24,7 +24,7 @@ PROGRAMS = ("plugin", "mqttsn", "websensor", "dashboard")
 
 # foreign header -> files that may include it (regular expressions)
 DOORS = {
-    r"mosquitto\w*\.h": r"plugin/(plugin|control\w*|downlink\w*)\.c",
+    r"mosquitto\w*\.h": r"plugin/(plugin|properties|control\w*|downlink\w*)\.c",
     r"sqlite3\.h": r"common/store/.*",
     r"curl/.*": r"common/net/http_curl\w*\.[ch]",
     r"http_parser\.h": r"common/net/http_(reader|url)\.c",

@@ -1,9 +1,14 @@
 """Which messages go where, and what arrives there: `topic` and `store` lines, prefixes, overlaps, mapping."""
 
 import json
+import re
+import shutil
 
 import pytest
 from harness.mqtt import m
+
+PROPERTIES = {"content_type": "text/x", "response_topic": "re", "correlation_data": b"\0\1", "payload_format_indicator": 1,
+              "user_property": [("a", "1"), ("a", "2")]}
 
 
 @pytest.fixture
@@ -84,19 +89,49 @@ def test_first_matching_line_decides(linked):
 
 def test_qos_retain_and_properties(linked):
     b, seen = linked("topic q0/# out 0", "topic q1/# out 1", "topic q2/# out 2")
-    properties = {"content_type": "text/x", "response_topic": "re", "correlation_data": b"\0\1", "payload_format_indicator": 1,
-                  "user_property": [("a", "1"), ("a", "2")]}
     with b.client(version=m.V5) as c:
         for topic in ("q0/x", "q1/x", "q2/x"):
             for qos in (0, 1, 2):
-                c.publish(topic, b"%d" % qos, qos=qos, properties=properties)
+                c.publish(topic, b"%d" % qos, qos=qos, properties=PROPERTIES)
         c.publish("q1/kept", b"r", retain=True)
     got = seen.wait_messages(10)
     assert {p.topic: p.qos for p in got} == {"q0/x": 0, "q1/x": 1, "q2/x": 1, "q1/kept": 1}
-    wanted = {**properties}
     for p in got:
         if p.topic != "q1/kept":
-            assert p.properties == wanted
+            assert p.properties == PROPERTIES
+
+
+@pytest.fixture
+def reticent(broker, tmp_path):
+    """A broker that exports nothing to read properties with, as Debian 13's, whatever Debian this is: the names are painted over."""
+    program = tmp_path / "mosquitto"
+    with open(shutil.which("mosquitto"), "rb") as f:
+        image = re.sub(rb"mosquitto_property_(?=next|identifier|read_)", b"mosquitto_concealed", f.read())
+    program.write_bytes(image)
+    program.chmod(0o755)
+
+    def make(options, **more):
+        b = broker(options=options, start=False, **more)
+        b.process.argv[0] = str(program)
+        return b
+    return make
+
+
+def test_properties_that_the_broker_does_not_show(reticent, far_side, client_id):
+    seen = far_side.recorder("q1/#", version=m.V5)
+    b = reticent([*far_side.plugin_options(client_id), "topic q1/# out 1"]).start()
+    with b.client(version=m.V5) as c:
+        c.publish("q1/x", b"1", properties=PROPERTIES)
+    assert seen.wait_messages(1)[0].properties == PROPERTIES
+
+
+def test_properties_that_nobody_reads(reticent, tmp_path):
+    """No libmosquitto either: refused at the start, because what is forwarded would lack them."""
+    (tmp_path / "libmosquitto.so.1").touch()
+    b = reticent(["store #"])
+    b.process.env["LD_LIBRARY_PATH"] = str(tmp_path)
+    code, log = b.start_refused()
+    assert code and "plugin.properties: " in log and "libmosquitto1" in log
 
 
 def test_retained_arrives_retained(linked, far_side):

@@ -124,7 +124,7 @@ package(websensor NAME mosquitto-aws-websensor TARGET websensor UNIT websensor
 broker has acknowledged it. It takes the publish requests of AWS IoT, The\n\
 Things Stack's webhook and the formats of several phone apps, and serves\n\
 a page that turns a phone into a sensor."
-    RECOMMENDS "mosquitto, procps" CONF ${conf}/websensor.conf SCRIPTS ${service_scripts})
+    RECOMMENDS "mosquitto, procps, openssl" SUGGESTS "mosquitto-aws-plugin, qrencode" CONF ${conf}/websensor.conf SCRIPTS ${service_scripts})
 package(dashboard NAME mosquitto-aws-dashboard TARGET dashboard.cgi
     SYNOPSIS "charts of measurements in SQLite or DynamoDB, as CGI or FastCGI"
     DESCRIPTION "Shows what the mosquitto-aws plugin has stored, as a page with charts, as\n\

@@ -2,6 +2,7 @@
 Slow (some minutes): --long."""
 
 import json
+import re
 
 import pytest
 from harness.machine import Machine, why_not
@@ -75,14 +76,15 @@ def use(m):
 
 
 def https(m):
-    """websensor for phones, as docs/packages.md says; key and tokens belong to root."""
-    m.sh("mosquitto-aws-dev-ca -q -d /etc/mosquitto-aws server websensor localhost 127.0.0.1 && "
-         "echo 'word sensors/#' | install -m 600 /dev/stdin /etc/mosquitto-aws/websensor-tokens && install -D -m 644 "
-         "/usr/share/mosquitto-aws/systemd/websensor-https.conf /etc/systemd/system/websensor.service.d/https.conf && "
-         "systemctl daemon-reload && systemctl restart websensor")
-    post = "curl -sS --cacert /etc/mosquitto-aws/ca.crt -H 'Authorization: Bearer word' -d 1 https://localhost:8443/topics/sensors/pot/soil"
+    """websensor for phones by one command; key and tokens belong to root."""
+    text = m.sh("mosquitto-aws-websensor-setup phone 'sensors/#'")
+    token = re.search(r"https://.*:8443/#(\w{32})", text)[1]
+    assert m.sh("cd /etc/mosquitto-aws && stat -c '%a %U' websensor.key websensor-tokens").split() == ["600", "root"] * 2
+    post = f"curl -sS --cacert /etc/mosquitto-aws/ca.crt -H 'Authorization: Bearer {token}' -d 1 https://localhost:8443/topics/sensors/pot/soil"
     wait_until(lambda: "OK" in m.run(post).stdout, 20, lambda: m.run("journalctl -u websensor --no-pager -o cat").stdout, 0.3)
     m.sh("systemctl reload websensor")
+    assert token in m.sh("mosquitto-aws-websensor-setup phone")
+    wait_until(lambda: "OK" in m.run(post).stdout, 20, lambda: m.run("journalctl -u websensor --no-pager -o cat").stdout, 0.3)
 
 
 def dashboard_for_the_network(m):

@@ -2,7 +2,10 @@
 
 #include <stdlib.h>
 
-enum { NAP_AWAITED = 64, NAP_US = 50 };
+enum { NAP_AWAITED = 64, NAP_US = 50, CROWD_MS = 1000 };
+
+LOG_POINT(log_crowded, "mqttsn.crowded", LOG_WARNING,
+          "client ended to make room: its host has more than half of max_clients");
 
 #define CLIENT_OF(node, member) ((struct client *)(void *)((char *)(node)-offsetof(struct client, member)))
 #define CONST_CLIENT_OF(node, member)                                                                                  \
@@ -231,6 +234,58 @@ void client_settle(struct client *c)
     if (!online) {
         limit_kept(g); /* may destroy this one */
     }
+}
+
+/* --- when there are too many */
+
+static uint64_t host_of(const struct gateway *g, const struct table_node *n)
+{
+    return address_host_hash(&CONST_CLIENT_OF(n, by_place)->place.address, g->seed);
+}
+
+/* The host that has more than half of all clients, if there is one. A majority vote: it alone can have the lead at the end. */
+static void find_crowd(struct gateway *g)
+{
+    uint64_t host = 0;
+    size_t lead = 0, count = 0;
+    for (struct table_node *n = table_next(&g->places, NULL); n; n = table_next(&g->places, n)) {
+        uint64_t of = host_of(g, n);
+        host = lead == 0 ? of : host;
+        lead = host == of ? lead + 1 : lead - 1;
+    }
+    for (struct table_node *n = table_next(&g->places, NULL); n; n = table_next(&g->places, n)) {
+        count += host_of(g, n) == host;
+    }
+    size_t half = g->config->max_clients / 2;
+    g->crowd = host;
+    g->crowd_excess = count > half ? count - half : 0;
+}
+
+bool clients_make_room(struct gateway *g, const struct address *host)
+{
+    struct mono now = gateway_now(g);
+    struct table_node *n = NULL;
+    if (mono_reached(now, g->crowd_until)) { /* seldom, because it takes a look at all of them */
+        find_crowd(g);
+        g->crowd_until = mono_add_ms(now, CROWD_MS);
+    }
+    if (g->crowd_excess == 0 || g->crowd == address_host_hash(host, g->seed)) {
+        return false;
+    }
+    do {
+        n = table_next(&g->places, n);
+    } while (n && host_of(g, n) != g->crowd);
+    if (!n) {
+        return false;
+    }
+    g->crowd_excess--;
+    struct client *c = CLIENT_OF(n, by_place);
+    char text[ADDRESS_TEXT_SIZE], name[SESSION_CLIENT_ID_MAX + 8];
+    log_emit(&log_crowded, "client=%s address=%s", log_escape(session_client_id(c->session), name, sizeof(name)),
+             address_format(&c->place.address, text));
+    session_end(c->session, now);
+    client_settle(c);
+    return g->online < g->config->max_clients;
 }
 
 void clients_each(struct gateway *g, void (*visit)(struct client *c))

@@ -169,7 +169,7 @@ static bool same_place(const struct client *c, const struct place *p)
     return c->placed && client_by_place(c->gateway, p) == c;
 }
 
-/* May this CONNECT have a place among the clients? Answers where not. */
+/* May this CONNECT have a place among the clients? Answers where not. The client itself may be gone when room was made for it. */
 static bool may_connect(struct gateway *g, const struct client *c, const struct place *from,
                         const struct mqttsn_packet *p)
 {
@@ -191,7 +191,7 @@ static bool may_connect(struct gateway *g, const struct client *c, const struct 
         }
         return false;
     }
-    if (g->online >= g->config->max_clients && !(c && c->online)) {
+    if (g->online >= g->config->max_clients && !(c && c->online) && !clients_make_room(g, &from->address)) {
         log_emit(&log_full, "address=%s clients=%zu", address_format(&from->address, text), g->online);
         refuse(g, from, MQTTSN_CONGESTION);
         return false;
@@ -222,6 +222,7 @@ static void on_connect(struct gateway *g, const struct place *from, const struct
     if (!may_connect(g, c, from, p)) {
         return;
     }
+    c = client_by_id(g, id);
     struct client *before = other_at(g, from, c);
     enum err e = c ? E_OK : client_create(g, id, &c);
     if (e == E_OK && !same_place(c, from)) {

@@ -108,6 +108,9 @@ struct gateway {
     uint64_t seed;
     struct deadlines deadlines;
     size_t online;
+    uint64_t crowd;      /* the host (address_host_hash) that has more than half of max_clients */
+    size_t crowd_excess; /* how many more; 0 = no host has */
+    struct mono crowd_until;
     size_t kept;
     bool visiting; /* clients_each is under way */
     struct client *first_kept, *last_kept;
@@ -173,6 +176,9 @@ void client_displace(struct client *c);
  * the loop nap under load.
  * The client may be gone afterwards. */
 void client_settle(struct client *c);
+/* max_clients are connected, and one from `host` wants to be: if another host has more than half of them, one of its clients is ended,
+ * so that a single host cannot keep everybody out. Any client that is away may be gone then. false: no room. */
+bool clients_make_room(struct gateway *g, const struct address *host);
 /* For every client; `visit` may destroy it. */
 void clients_each(struct gateway *g, void (*visit)(struct client *c));
 /* Waits for a link (oldest first), or no longer. */

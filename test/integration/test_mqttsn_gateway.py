@@ -153,6 +153,27 @@ def test_max_clients_and_freed_slots(plain_broker, mqttsn, device):
     g.wait_status(away=50)
 
 
+@pytest.mark.parametrize("aggregate", ["false", "true"])
+def test_one_host_does_not_keep_everybody_out(plain_broker, mqttsn, device, aggregate):
+    """A host that says CONNECT with ever new client ids, and will be silent for 18 hours, fills the gateway; others come in at its
+    expense, and it not at theirs."""
+    g = mqttsn(plain_broker(), "max_clients 20", f"aggregate {aggregate}")
+    crowd = Transport(g.port, bind=("127.0.0.2", 0))
+    flood = [device(g, f"flood{i}", transport=crowd, node=b"%d" % i) for i in range(30)]
+    for d in flood:
+        d.send_connect(keepalive=65535)
+    g.wait_status(clients=20)
+    others = [device(g, f"other{i}", transport=Transport(g.port, bind=(f"127.0.0.{3 + i}", 0))).connect(clean=False) for i in range(10)]
+    g.wait_log("mqttsn.crowded")
+    flood[29].send_connect(keepalive=65535)
+    flood[0].send_connect(keepalive=65535)
+    others[0].sleep(60)
+    for d in others[1:]:
+        d.ping()
+    g.wait_status(clients=20)
+    device(g, "eleventh", transport=Transport(g.port, bind=("127.0.0.20", 0))).connect(code=CONGESTION)  # nobody has more than half now
+
+
 def test_aggregate(plain_broker, mqttsn, device):
     b = plain_broker()
     g = mqttsn(b, "aggregate true")

@@ -174,15 +174,8 @@ static void drain_lines(struct outbox *o, const struct outbox_broker *broker)
     }
 }
 
-void outbox_drain(struct outbox *o, const struct outbox_broker *broker, size_t max)
+static void drain_publishes(struct outbox *o, const struct outbox_broker *broker, size_t max)
 {
-    if (atomic_load_explicit(&o->waiting, memory_order_relaxed) == 0) {
-        return;
-    }
-    drain_lines(o, broker);
-    if (max == 0) {
-        return;
-    }
     for (struct letter *l = mailbox_take(o->publishes, max), *next; l; l = next) {
         struct publish_letter *p = (struct publish_letter *)(void *)l;
         next = l->next;
@@ -194,5 +187,21 @@ void outbox_drain(struct outbox *o, const struct outbox_broker *broker, size_t m
         }
         atomic_fetch_sub(&o->waiting, 1);
         settle(p, e);
+    }
+}
+
+/* Not a part of outbox_drain, which is called for each message and finds nothing nearly always. */
+static __attribute__((noinline)) void drain(struct outbox *o, const struct outbox_broker *broker, size_t max)
+{
+    drain_lines(o, broker);
+    if (max > 0) {
+        drain_publishes(o, broker, max);
+    }
+}
+
+void outbox_drain(struct outbox *o, const struct outbox_broker *broker, size_t max)
+{
+    if (atomic_load_explicit(&o->waiting, memory_order_relaxed) > 0) {
+        drain(o, broker, max);
     }
 }

@@ -36,6 +36,7 @@ struct plugin {
     size_t line_count;
     const struct plugin_options *options;
     struct outbox *outbox;
+    struct outbox_broker broker; /* what the outbox is emptied into */
     struct forwarder *forwarder;
     struct capture *capture;
     struct wills *wills; /* the forwarder's; NULL without `will` lines */
@@ -87,8 +88,7 @@ static enum err publish_local(void *ctx, const struct outbox_message *m)
 
 static void drain_outbox(struct plugin *p, size_t max)
 {
-    const struct outbox_broker broker = {.log = write_broker_log, .publish = publish_local, .ctx = p};
-    outbox_drain(p->outbox, &broker, max);
+    outbox_drain(p->outbox, &p->broker, max);
 }
 
 static enum err publish_status(void *ctx, const char *topic, const char *value)
@@ -114,6 +114,17 @@ static __attribute__((noinline)) enum err take_message(struct plugin *p, const s
     return e ? e : capture_take(p->capture, match, &r);
 }
 
+static __attribute__((cold)) int not_taken(const struct mosquitto_evt_message *m, enum err e)
+{
+    if (e != E_TOO_LARGE && m->qos > 0) {
+        /* The only answer that loses nothing: the connection closes without acknowledgement (MOSQUITTO.md). */
+        log_emit(&log_refused, "error=%s", err_name(e));
+        return MOSQ_ERR_NOMEM;
+    }
+    log_emit(&log_lost, "error=%s qos=%u bytes=%u", err_name(e), m->qos, m->payloadlen);
+    return MOSQ_ERR_SUCCESS;
+}
+
 static int on_message(int event, void *event_data, void *userdata)
 {
     (void)event;
@@ -124,18 +135,11 @@ static int on_message(int event, void *event_data, void *userdata)
     bool wanted = capture_wants(p->capture, topic, &match);
     enum err e = wanted ? take_message(p, m, topic, &match) : E_OK;
     drain_outbox(p, OUTBOX_PER_TURN);
-    if (e && e != E_TOO_LARGE && m->qos > 0) {
-        /* The only answer that loses nothing: the connection closes without acknowledgement (MOSQUITTO.md). */
-        log_emit(&log_refused, "error=%s", err_name(e));
-        return MOSQ_ERR_NOMEM;
-    }
-    if (wanted && p->wills) {
+    int answer = e ? not_taken(m, e) : MOSQ_ERR_SUCCESS;
+    if (wanted && p->wills && answer == MOSQ_ERR_SUCCESS) {
         wills_passed(p->wills, topic, bytes_make(m->payload, m->payloadlen));
     }
-    if (e) {
-        log_emit(&log_lost, "error=%s qos=%u bytes=%u", err_name(e), m->qos, m->payloadlen);
-    }
-    return MOSQ_ERR_SUCCESS;
+    return answer;
 }
 
 static int on_tick(int event, void *event_data, void *userdata)
@@ -325,6 +329,7 @@ int mosquitto_plugin_init(mosquitto_plugin_id_t *identifier, void **userdata, st
         return MOSQ_ERR_NOMEM;
     }
     p->id = identifier;
+    p->broker = (struct outbox_broker){.log = write_broker_log, .publish = publish_local, .ctx = p};
     if (outbox_create(&p->outbox) != E_OK) {
         free(p);
         return MOSQ_ERR_NOMEM;

@@ -69,16 +69,18 @@ enum err record_length(const struct record *r, size_t *out)
     if (r->topic.len > UINT16_MAX || r->payload.len > UINT32_MAX / 2) {
         return E_TOO_LARGE;
     }
-    size_t length = RECORD_HEADER_SIZE + r->topic.len;
+    size_t length = RECORD_HEADER_SIZE + r->topic.len + r->payload.len;
 #pragma GCC unroll 16
     for (size_t i = 0; i < FIELD_COUNT; i++) {
         size_t len = field_of(r, i)->len;
-        if (len > RECORD_FIELD_MAX) {
-            return E_TOO_LARGE;
+        if (len > 0) {
+            if (len > RECORD_FIELD_MAX) {
+                return E_TOO_LARGE;
+            }
+            length += FIELD_HEADER_SIZE + len;
         }
-        length += len ? FIELD_HEADER_SIZE + len : 0;
     }
-    *out = length + r->payload.len;
+    *out = length;
     return E_OK;
 }
 

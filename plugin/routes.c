@@ -200,47 +200,58 @@ void routes_destroy(struct routes *r)
     }
 }
 
-/* The child of node `at` by this level's text, NONE without one. */
-static uint32_t find_literal(const struct routes *r, uint32_t at, struct bytes level)
+/* The child of node `at` for the first level of *rest, NONE without one; then *rest moves behind it. */
+static uint32_t find_literal(const struct routes *r, uint32_t at, struct bytes *rest, bool *last)
 {
     uint32_t literal = r->nodes[at].literal;
     if (literal == NONE) {
         return NONE;
     }
     if (literal == MANY) {
+        struct bytes level = take_level(rest, last);
         return find_edge(r, at, level)->child;
     }
     const struct edge *only = &r->edges[literal];
-    return bytes_equal(only->level, level) ? only->child : NONE;
+    size_t len = only->level.len;
+    if (!bytes_starts_with(*rest, only->level) || (rest->len > len && rest->data[len] != '/')) {
+        return NONE;
+    }
+    *last = rest->len == len;
+    *rest = bytes_sub(*rest, len + 1, SIZE_MAX);
+    return only->child;
 }
 
-/* Visits every node that the topic reaches. Recursion goes as deep as the deepest filter: at most ROUTE_LEVELS_MAX.
- * `end`: the topic's levels are used up. */
-static void visit(struct walk *w, uint32_t at, struct bytes rest, bool end)
+static void visit_plus(struct walk *w, uint32_t child, struct bytes rest);
+
+/* Visits every node that the topic reaches from `at` on. `end`: the topic's levels are used up. */
+static inline __attribute__((always_inline)) void visit(struct walk *w, uint32_t at, struct bytes rest, bool end)
 {
-    const struct node *n = &w->routes->nodes[at];
-    bool wildcards = at != 0 || !w->dollar;
-    if (wildcards) {
-        set_first(&w->topic, n->topic_hash);
-        set_first(&w->store, n->store_hash);
+    const struct routes *r = w->routes;
+    while (at != NONE) {
+        const struct node *n = &r->nodes[at];
+        bool wildcards = at != 0 || !w->dollar;
+        if (wildcards) {
+            set_first(&w->topic, n->topic_hash);
+            set_first(&w->store, n->store_hash);
+        }
+        if (end) {
+            set_first(&w->topic, n->topic_end);
+            set_first(&w->store, n->store_end);
+            return;
+        }
+        if (wildcards && n->plus != NONE) {
+            visit_plus(w, n->plus, rest);
+        }
+        at = find_literal(r, at, &rest, &end);
     }
-    if (end) {
-        set_first(&w->topic, n->topic_end);
-        set_first(&w->store, n->store_end);
-        return;
-    }
-    if (n->literal == NONE && n->plus == NONE) {
-        return;
-    }
+}
+
+/* The child for '+', beside the literal one. Recursion goes as deep as a filter has levels: at most ROUTE_LEVELS_MAX. */
+static __attribute__((noinline)) void visit_plus(struct walk *w, uint32_t child, struct bytes rest)
+{
     bool last;
-    struct bytes level = take_level(&rest, &last);
-    uint32_t child = find_literal(w->routes, at, level);
-    if (child != NONE) {
-        visit(w, child, rest, last);
-    }
-    if (wildcards && n->plus != NONE) {
-        visit(w, n->plus, rest, last);
-    }
+    take_level(&rest, &last);
+    visit(w, child, rest, last);
 }
 
 bool routes_match(const struct routes *r, struct bytes topic, struct route_match *out)

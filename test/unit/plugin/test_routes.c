@@ -1,4 +1,5 @@
 /* plugin/routes.h: lines, matching, prefixes. */
+#include "mqtt/topic.h"
 #include "plugin/routes.h"
 
 #include <setjmp.h>
@@ -305,6 +306,54 @@ static void test_many_lines(void **state)
     free(topics);
 }
 
+/* Levels from `choices`, at most four, joined by '/'. '#' ends a filter. */
+static void random_topic(unsigned *seed, const char *const *choices, size_t count, char out[64])
+{
+    size_t len = 0;
+    int levels = 1 + rand_r(seed) % 4;
+    for (int i = 0; i < levels; i++) {
+        const char *level = choices[(size_t)rand_r(seed) % count];
+        len += (size_t)snprintf(out + len, 64 - len, "%s%s", i > 0 ? "/" : "", level);
+        if (level[0] == '#') {
+            break;
+        }
+    }
+    if (len == 0) {
+        snprintf(out, 64, "a");
+    }
+}
+
+/* The first line whose filter matches by itself, whatever the others are. */
+static void test_as_each_filter_alone(void **state)
+{
+    (void)state;
+    static const char *const levels[] = {"a", "b", "ab", "", "$s", "+", "#"};
+    unsigned seed = 1;
+    for (int round = 0; round < 3000; round++) {
+        struct set s = {.topic_count = 1 + (size_t)rand_r(&seed) % 8};
+        char filters[8][64];
+        for (size_t i = 0; i < s.topic_count; i++) {
+            char line[80];
+            random_topic(&seed, levels, 7, filters[i]);
+            snprintf(line, sizeof(line), "\"%s\" out", filters[i]);
+            s.topics[i] = topic_line(line);
+        }
+        assert_int_equal(routes_compile(s.topics, s.topic_count, NULL, 0, &s.routes), E_OK);
+        for (int k = 0; k < 40; k++) {
+            char topic[64];
+            random_topic(&seed, levels, 5, topic);
+            int wanted = -1;
+            for (size_t i = s.topic_count; i-- > 0;) {
+                wanted = topic_matches(bytes_str(filters[i]), bytes_str(topic)) ? (int)i : wanted;
+            }
+            if (topic_of(&s, topic) != wanted) {
+                fail_msg("round %d, topic '%s': line %d, wanted %d", round, topic, topic_of(&s, topic), wanted);
+            }
+        }
+        finish(&s);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -318,6 +367,7 @@ int main(void)
         cmocka_unit_test(test_qos_without_direction),
         cmocka_unit_test(test_printed_lines_parse_to_the_same),
         cmocka_unit_test(test_many_lines),
+        cmocka_unit_test(test_as_each_filter_alone),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

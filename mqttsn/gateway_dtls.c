@@ -109,7 +109,7 @@ static struct dtls_options options_of(const struct mqttsn_config *c)
                                  .keyfile = c->dtls_keyfile,
                                  .cafile = c->dtls_cafile,
                                  .require_certificate = c->dtls_cafile != NULL,
-                                 .max_peers = c->max_clients};
+                                 .max_peers = (size_t)c->max_clients};
 }
 
 enum err gateway_dtls_open(struct endpoint *e, struct option_error *error)

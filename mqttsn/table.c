@@ -73,7 +73,7 @@ struct table_node *table_next(const struct table *t, const struct table_node *no
     if (node && node->next) {
         return node->next;
     }
-    for (size_t i = node ? (node->hash & (t->size - 1)) + 1 : 0; i < t->size; i++) {
+    for (size_t i = node ? (size_t)(node->hash & (t->size - 1)) + 1 : 0; i < t->size; i++) {
         if (t->buckets[i]) {
             return t->buckets[i];
         }

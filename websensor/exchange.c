@@ -36,9 +36,9 @@ void *exchange_on_uri(void *cls, const char *uri, struct MHD_Connection *connect
     x->front = cls;
     x->connection = connection;
     x->target = len <= TARGET_MAX ? bytes_dup_str(bytes_make(uri, len)) : NULL;
-    buffer_init(&x->body, s->config->max_body);
+    buffer_init(&x->body, (size_t)s->config->max_body);
     /* Topics and payloads: some formats say more in JSON than in their own words. */
-    ingest_init(&x->in, 8 * s->config->max_body + 65536);
+    ingest_init(&x->in, 8 * (size_t)s->config->max_body + 65536);
     const union MHD_ConnectionInfo *info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
     x->conn = info ? info->socket_context : NULL;
     return x;
@@ -189,7 +189,7 @@ static enum MHD_Result take_head(struct exchange *x, const char *method, const c
         return exchange_refuse(x, 415, "of the content encodings only gzip is taken",
                                (struct reply_extra){.accept_encoding = "gzip", .close = true});
     }
-    if (framing_length_over(&x->framing, s->config->max_body)) {
+    if (framing_length_over(&x->framing, (size_t)s->config->max_body)) {
         return exchange_refuse(x, 413, "the body is too large", close);
     }
     *answered = false;
@@ -229,7 +229,7 @@ static enum MHD_Result take_body(struct exchange *x, const char *data, size_t *l
 static enum err inflate_body(struct exchange *x)
 {
     struct buffer plain;
-    buffer_init(&plain, x->server->config->max_body);
+    buffer_init(&plain, (size_t)x->server->config->max_body);
     enum err e = inflate_gzip(buffer_bytes(&x->body), &plain);
     drop_body(x);
     x->body = plain;

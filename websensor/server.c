@@ -281,7 +281,7 @@ static enum err open_fronts(struct server *s, const struct listeners *list, bool
                             struct option_error *error)
 {
     struct front_options o = {.tls = tls,
-                              .max_connections = s->config->max_connections,
+                              .max_connections = (size_t)s->config->max_connections,
                               .cert = cert,
                               .key = key,
                               .ctx = s,
@@ -320,7 +320,7 @@ static enum err open_all_fronts(struct server *s, struct option_error *error)
 static void allow_files(const struct websensor_config *c)
 {
     struct rlimit limit;
-    rlim_t wanted = c->max_connections * 2 + SPARE_FILES;
+    rlim_t wanted = (rlim_t)c->max_connections * 2 + SPARE_FILES;
     if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= wanted) {
         return;
     }
@@ -334,7 +334,7 @@ static void allow_files(const struct websensor_config *c)
 static enum err create_parts(struct server *s, struct option_error *error)
 {
     const struct websensor_config *c = s->config;
-    struct conns_options o = {.max = c->max_connections,
+    struct conns_options o = {.max = (size_t)c->max_connections,
                               .rate = c->rate_limit == RATE_LIMIT_AUTO ? 100 : (double)c->rate_limit,
                               .rate_loopback = c->rate_limit != RATE_LIMIT_AUTO};
     enum err e = conns_create(&o, &s->conns);

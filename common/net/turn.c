@@ -111,7 +111,7 @@ static void on_before_poll(uv_prepare_t *handle)
     struct turn *t = handle->data;
     run_items(t);
     if (t->nap_us > 0 && !t->first && !t->later) {
-        const struct timespec time = {.tv_nsec = t->nap_us * 1000L};
+        const struct timespec time = {.tv_nsec = (long)t->nap_us * 1000};
         nanosleep(&time, NULL);
         t->nap_us = 0;
         stop_if_done(t);

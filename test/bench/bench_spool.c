@@ -184,15 +184,15 @@ static void remove_folder(void)
 int main(int argc, char **argv)
 {
     uint64_t records = 1000000;
-    uint64_t size = 128;
+    size_t size = 128;
     if (argc < 2 || argc > 4 || (argc > 2 && (records = strtoull(argv[2], NULL, 10)) == 0) ||
-        (argc > 3 && (size = strtoull(argv[3], NULL, 10)) > sizeof(payload))) {
+        (argc > 3 && (size = strtoul(argv[3], NULL, 10)) > sizeof(payload))) {
         fprintf(stderr, "usage: bench_spool DIR [RECORDS [PAYLOAD]]\n");
         return EXIT_FAILURE;
     }
     snprintf(dir, sizeof(dir), "%s/bench-spool-%ld", argv[1], (long)getpid());
     memset(payload, 'x', sizeof(payload));
-    printf("%" PRIu64 " records, %" PRIu64 " B payload, %s\n", records, size, argv[1]);
+    printf("%" PRIu64 " records, %zu B payload, %s\n", records, size, argv[1]);
 
     struct spool *s = open_spool(SPOOL_SYNC_NEVER);
     unsigned long before = private_kb();

@@ -397,7 +397,7 @@ static int run_junk(struct load *l)
     }
     for (uint64_t i = 0; i < l->o.junk && !stop_wanted; i++) {
         uint64_t r = next_random(&rng);
-        size_t len = r % 8 == 0 ? r / 8 % sizeof(datagram) : r / 8 % 40;
+        size_t len = (size_t)(r % 8 == 0 ? r / 8 % sizeof(datagram) : r / 8 % 40);
         for (size_t k = 0; k < len; k += 8) {
             uint64_t v = next_random(&rng);
             memcpy(datagram + k, &v, len - k < 8 ? len - k : 8);

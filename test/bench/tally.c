@@ -7,7 +7,7 @@
 bool tally_init(struct tally *t, uint64_t count, const char *file)
 {
     *t = (struct tally){.count = count};
-    t->marks = file ? wire_map(file, count) : calloc(1, count);
+    t->marks = file ? wire_map(file, count) : count <= SIZE_MAX ? calloc(1, (size_t)count) : NULL;
     return t->marks != NULL;
 }
 

@@ -177,12 +177,12 @@ double wire_histogram_us(const struct wire_histogram *h, double fraction)
     return 0;
 }
 
-uint8_t *wire_map(const char *path, size_t size)
+uint8_t *wire_map(const char *path, uint64_t size)
 {
-    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    int fd = size <= SIZE_MAX ? open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600) : -1;
     void *p = MAP_FAILED;
     if (fd >= 0 && ftruncate(fd, 0) == 0 && ftruncate(fd, (off_t)size) == 0) {
-        p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+        p = mmap(NULL, (size_t)size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     }
     if (fd >= 0) {
         close(fd);

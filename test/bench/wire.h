@@ -50,6 +50,6 @@ void wire_histogram_add(struct wire_histogram *h, uint64_t ns);
 double wire_histogram_us(const struct wire_histogram *h, double fraction);
 
 /* A file of `size` zero bytes, mapped shared: it holds what was noted even when this process is killed. NULL on error. */
-uint8_t *wire_map(const char *path, size_t size);
+uint8_t *wire_map(const char *path, uint64_t size);
 
 #endif

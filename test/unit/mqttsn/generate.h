@@ -26,7 +26,7 @@ static uint64_t generate_next(uint64_t *state)
 /* Printable text of min..max bytes; short ones are likelier, so that both forms of Length come up. */
 static struct bytes generate_text(uint64_t *rng, uint8_t *room, size_t min, size_t max)
 {
-    size_t len = min + generate_next(rng) % (generate_next(rng) % 4 ? 20 : max - min + 1);
+    size_t len = min + (size_t)(generate_next(rng) % (generate_next(rng) % 4 ? 20 : max - min + 1));
     for (size_t i = 0; i < len; i++) {
         room[i] = (uint8_t)('a' + generate_next(rng) % 26);
     }

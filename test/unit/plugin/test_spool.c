@@ -33,11 +33,11 @@ static void append_many(struct fixture *f, uint64_t first, uint64_t count, size_
     }
 }
 
-static void expect_drain(struct fixture *f, enum sink_id sink, uint64_t first, uint64_t count)
+static void expect_drain(struct fixture *f, enum sink_id sink, uint64_t first, size_t count)
 {
     uint64_t *numbers = calloc(count + 1, sizeof(*numbers));
     assert_int_equal(fixture_drain(f, sink, count + 1, numbers), count);
-    for (uint64_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < count; i++) {
         assert_int_equal(numbers[i], first + i);
     }
     free(numbers);
@@ -233,7 +233,7 @@ static void full_rejects(void **state)
     assert_true(metric_get(&spool_stats(f->spool)->bytes) <= f->options.max_size);
     assert_int_equal(fixture_drain(f, SINK_SQLITE, 100, NULL), 100);
     append_many(f, n, 1, 1000, SQLITE);
-    expect_drain(f, SINK_SQLITE, 100, n + 1 - 100);
+    expect_drain(f, SINK_SQLITE, 100, (size_t)n + 1 - 100);
     assert_int_equal(dropped(f, SINK_SQLITE), 0);
 }
 

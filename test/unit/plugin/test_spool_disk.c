@@ -96,11 +96,11 @@ static void append_within(struct disk *d, uint64_t n, int ms)
     }
 }
 
-static void expect_drain(struct disk *d, uint64_t first, uint64_t count)
+static void expect_drain(struct disk *d, uint64_t first, size_t count)
 {
     uint64_t *numbers = calloc(count + 1, sizeof(*numbers));
     assert_int_equal(fixture_drain(&d->f, SINK_SQLITE, count + 1, numbers), count);
-    for (uint64_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < count; i++) {
         assert_int_equal(numbers[i], first + i);
     }
     free(numbers);
@@ -120,7 +120,7 @@ static void full_disk_rejects(void **state)
     for (unsigned i = 0; i < 100; i++) {
         assert_int_equal(fixture_append(&d->f, n, 500, SQLITE), E_NO_SPACE);
     }
-    expect_drain(d, 0, n);
+    expect_drain(d, 0, (size_t)n);
     fixture_close(&d->f); /* what was delivered is deleted */
     fixture_open(&d->f);
     append_within(d, n, 2000);
@@ -140,7 +140,7 @@ static void somebody_else_fills_the_disk(void **state)
     assert_true(n > 50); /* what the segment that is there takes */
     unlink(d->hog);
     append_within(d, n, 2000);
-    expect_drain(d, 0, n + 1);
+    expect_drain(d, 0, (size_t)n + 1);
 }
 
 /* drop_oldest makes room for one segment at a time, and not again and again when somebody else takes it. */
@@ -238,7 +238,7 @@ static void blocks_taken_away(void **state)
     append_within(d, n, 2000);
     fixture_crash(&d->f);
     fixture_open(&d->f);
-    expect_drain(d, 0, n + 1);
+    expect_drain(d, 0, (size_t)n + 1);
 }
 
 static void read_only(void **state)
@@ -277,7 +277,7 @@ static void no_new_files(void **state)
     assert_int_equal(seteuid(0), 0);
     assert_int_equal(why, E_ACCESS);
     assert_true(n > 50);
-    expect_drain(d, 0, n + 1);
+    expect_drain(d, 0, (size_t)n + 1);
 }
 
 int main(void)

@@ -72,7 +72,7 @@ static void child(struct fixture *f, struct progress *p, bool reads, uint64_t se
     for (uint64_t n = c.first;; n++) {
         seed = seed * 6364136223846793005u + 1442695040888963407u;
         enum err e;
-        while ((e = fixture_append(f, n, 20 + (seed >> 40) % 3000, SQLITE)) == E_FULL) {
+        while ((e = fixture_append(f, n, 20 + (size_t)(seed >> 40) % 3000, SQLITE)) == E_FULL) {
             nanosleep(&(struct timespec){.tv_nsec = 100000}, NULL);
         }
         if (e != E_OK) {

@@ -14,7 +14,7 @@ struct old {
     struct buffer out;
     size_t count;
     enum err failed;
-    time_t offset_quarter; /* which one the offset is known for, in OFFSET_HOLDS_S; meaningless before the first row */
+    int64_t offset_quarter; /* which one the offset is known for, in OFFSET_HOLDS_S; meaningless before the first row */
     long offset_s;
 };
 
@@ -48,11 +48,12 @@ static enum err append_token(struct buffer *out, const struct json_token *t, boo
 
 static enum err append_time(struct old *o, int64_t time_ms)
 {
-    time_t seconds = (time_t)(time_ms / 1000);
+    int64_t seconds = time_ms / 1000;
     struct tm tm;
     if (o->count == 0 || seconds / OFFSET_HOLDS_S != o->offset_quarter) {
         o->offset_quarter = seconds / OFFSET_HOLDS_S;
-        o->offset_s = localtime_r(&seconds, &tm) ? tm.tm_gmtoff : 0;
+        time_t known = (time_t)seconds;
+        o->offset_s = known == seconds && localtime_r(&known, &tm) ? tm.tm_gmtoff : 0;
     }
     int of_day = (int)(((seconds + o->offset_s) % 86400 + 86400) % 86400);
     const int parts[] = {of_day / 3600, of_day / 60 % 60, of_day % 60};

@@ -5,7 +5,7 @@
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
-#include <time.h>
+#include <stdio.h>
 
 #define HASH_SIZE 32u
 #define ALGORITHM "AWS4-HMAC-SHA256"
@@ -87,12 +87,13 @@ void sigv4_signed_finish(struct sigv4_signed *out)
 /* "20150830T123600Z"; its first eight characters are the day. */
 static enum err format_date(struct wall now, char out[static SIGV4_DATE_SIZE])
 {
-    time_t seconds = (time_t)(now.ms / 1000);
-    struct tm tm;
-    if (now.ms < 0 || !gmtime_r(&seconds, &tm) || tm.tm_year > 9999 - 1900) {
+    char text[WALL_ISO8601_SIZE];
+    if (now.ms < 0 || now.ms > WALL_LATEST_MS) {
         return E_INVALID;
     }
-    return strftime(out, SIGV4_DATE_SIZE, "%Y%m%dT%H%M%SZ", &tm) == SIGV4_DATE_SIZE - 1 ? E_OK : E_INVALID;
+    wall_format_iso8601(now, text); /* "2015-08-30T12:36:00.000Z" */
+    snprintf(out, SIGV4_DATE_SIZE, "%.4s%.2s%.5s%.2s%.2sZ", text, text + 5, text + 8, text + 14, text + 17);
+    return E_OK;
 }
 
 static enum err derive_key(struct sigv4_scope *s, struct bytes secret, const char *date)

@@ -5,7 +5,6 @@
 
 #define MS_PER_DAY INT64_C(86400000)
 #define EARLIEST_MS INT64_C(-62167219200000) /* 0000-01-01T00:00:00.000Z */
-#define LATEST_MS INT64_C(253402300799999)   /* 9999-12-31T23:59:59.999Z */
 
 struct mono mono_now(void)
 {
@@ -194,7 +193,7 @@ enum err wall_parse_iso8601(struct bytes text, struct wall *out)
 
 void wall_format_iso8601(struct wall t, char out[WALL_ISO8601_SIZE])
 {
-    int64_t ms = t.ms < EARLIEST_MS ? EARLIEST_MS : (t.ms > LATEST_MS ? LATEST_MS : t.ms);
+    int64_t ms = t.ms < EARLIEST_MS ? EARLIEST_MS : (t.ms > WALL_LATEST_MS ? WALL_LATEST_MS : t.ms);
     int64_t day = (ms >= 0 ? ms : ms - (MS_PER_DAY - 1)) / MS_PER_DAY;
     unsigned in_day = (unsigned)(ms - day * MS_PER_DAY);
     int year;

@@ -52,6 +52,7 @@ MUST_CHECK enum err wall_parse_iso8601(struct bytes text, struct wall *out);
 
 /* "2023-02-06T05:54:46.123Z" and its NUL into out. Years 0000-9999; others are clamped. */
 #define WALL_ISO8601_SIZE 25
+#define WALL_LATEST_MS INT64_C(253402300799999) /* 9999-12-31T23:59:59.999Z */
 void wall_format_iso8601(struct wall t, char out[WALL_ISO8601_SIZE]);
 
 #endif

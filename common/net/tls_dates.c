@@ -25,8 +25,11 @@ static enum err to_wall(const ASN1_TIME *time, struct wall *out)
     if (ASN1_TIME_to_tm(time, &tm) != 1) {
         return E_MALFORMED;
     }
-    out->ms = (int64_t)timegm(&tm) * 1000;
-    return E_OK;
+    /* Not by timegm(3): where time_t has 32 bits, 2049, until when AWS IoT's certificates are valid, is in the past. */
+    char text[80];
+    int n = snprintf(text, sizeof(text), "%04d-%02d-%02dT%02d:%02d:%02dZ", tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday,
+                     tm.tm_hour, tm.tm_min, tm.tm_sec);
+    return wall_parse_iso8601(bytes_make(text, (size_t)n), out);
 }
 
 static enum err read_one(X509 *cert, struct tls_dates *out)

@@ -165,6 +165,9 @@ static void test_round_trip(void **state)
         wall_format_iso8601((struct wall){ms}, text);
         assert_int_equal(wall_parse_iso8601(bytes_str(text), &back), E_OK);
         assert_int_equal(back.ms, ms);
+        if (seconds != day * 86400 + 45296) {
+            continue; /* a library whose time_t has 32 bits has nothing to say */
+        }
         assert_non_null(gmtime_r(&seconds, &tm));
         snprintf(expected, sizeof(expected), "%04d-%02d-%02dT%02d:%02d:%02d.789Z", tm.tm_year + 1900, tm.tm_mon + 1,
                  tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec);

@@ -67,6 +67,8 @@ static void test_limits_of_the_warning(void **state)
     pki_issue(p, &(struct pki_certificate){"month", "ca", "month", NULL, -1, 31});
     const char *month = pki_path(p, "month.pem");
     expect(pki_path(p, "long.pem"), in_days(0), 364, NULL, NULL);
+    pki_issue(p, &(struct pki_certificate){"device", "ca", "device", NULL, -1, 10000}); /* beyond 32 bits of seconds */
+    expect(pki_path(p, "device.pem"), in_days(0), 9999, NULL, NULL);
     expect(month, (struct wall){in_days(0).ms - 60000}, 31, NULL, NULL);
     expect(month, (struct wall){in_days(1).ms - 60000}, 30, NULL, NULL);
     expect(month, (struct wall){in_days(1).ms + 60000}, 29, "certificate.expires: ", "days_left=29");

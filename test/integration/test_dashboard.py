@@ -65,7 +65,8 @@ def test_since_gives_the_end_of_the_same(station):
 def test_last(station):
     assert station.json("/api/sensors/station/last") == {"sensor": "station", "timestamp": T0 + 99000,
                                                          "message": {"temperature": 24.75, "windy": True}}
-    assert station.json("/api/sensors/nobody/last", 404)["code"] == "no-measurements"
+    for what in ("last", "range", "export.csv"):
+        assert station.json(f"/api/sensors/nobody/{what}", 404)["code"] == "no-measurements"
 
 
 def test_etag(station):

@@ -332,10 +332,11 @@ def test_wrong_words(setting, words, what):
 
 
 def test_version_1_of_the_cli(tmp_path):
-    """pip's awscli, for example, before Debian's in PATH."""
+    """pip's awscli, for example, before Debian's in PATH. The directory that was made for the result does not stay."""
     aws = tmp_path / "aws"
     aws.write_text("#!/bin/sh\necho 'Unknown options: --no-cli-pager' >&2\nexit 252\n")
     aws.chmod(0o755)
-    p = subprocess.run([TOP / "certs/provision", "--dry-run", "--region", "x", "--topic", "a", "-d", tmp_path, "gw"], capture_output=True,
+    p = subprocess.run([TOP / "certs/provision", "--owner", "", "--region", "x", "--topic", "a", "-d", tmp_path / "new", "gw"], capture_output=True,
                        text=True, check=False, env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"})
+    assert not (tmp_path / "new").exists()
     assert p.returncode == 1 and f"{aws} is version 1" in p.stderr and "version 2 is needed" in p.stderr

@@ -6,6 +6,8 @@
 
 LOG_POINT(log_reserved, "capture.reserved", LOG_WARNING,
           "not forwarded: the topic towards AWS begins with '$', which its topic line does not say");
+LOG_POINT(log_no_topic, "capture.no-topic", LOG_ERROR,
+          "with its prefixes exchanged the topic of a message is none: it is not forwarded");
 
 #define SCRATCH_MAX (128u * 1024u)
 
@@ -81,10 +83,15 @@ static bool is_reserved(const struct topic_route *route, struct bytes remote)
     return remote.len > 0 && remote.data[0] == '$' && front[0] != '$';
 }
 
+/* E_NOMEM. What has no topic towards AWS has none the next time either: nobody is asked to send it again. */
 static enum err address_forward(struct capture *c, const struct topic_route *route, struct record *r)
 {
     char text[128];
     enum err e = topic_route_remote(route, r->topic, &c->remote, &r->remote_topic);
+    if (e == E_INVALID || e == E_TOO_LARGE) {
+        log_emit(&log_no_topic, "topic=\"%s\" error=%s", log_escape(r->topic, text, sizeof(text)), err_name(e));
+        return E_OK;
+    }
     if (e == E_OK && is_reserved(route, r->remote_topic)) {
         log_emit(&log_reserved, "topic=\"%s\"", log_escape(r->topic, text, sizeof(text)));
         r->remote_topic = (struct bytes){0};

@@ -20,7 +20,8 @@ MUST_CHECK enum err capture_reload(struct capture *c, const struct plugin_option
 bool capture_wants(const struct capture *c, struct bytes topic, struct route_match *match);
 
 /* Appends a message to the spool. The caller has filled topic, payload, qos, retain, client id and properties of `r`; the rest
- * is set here. Errors of spool_append. */
+ * is set here. A message whose topic towards AWS would be empty or too long is not forwarded (logged), but stored all the same.
+ * Errors of spool_append; E_NOMEM. */
 MUST_CHECK enum err capture_take(struct capture *c, const struct route_match *match, struct record *r);
 
 #endif

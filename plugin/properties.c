@@ -103,7 +103,7 @@ enum err property_reader_take(struct property_reader *p, const mosquitto_propert
         e = take_one(p, at, r);
     }
     r->user_properties = buffer_bytes(&p->user_properties);
-    return e;
+    return e == E_FULL ? E_TOO_LARGE : e; /* nor would they fit the next time */
 }
 
 /* ---- making ---- */

@@ -22,7 +22,8 @@ struct property_reader;
 MUST_CHECK enum err property_reader_create(struct property_reader **out);
 void property_reader_destroy(struct property_reader *p); /* NULL is allowed */
 
-/* Sets the properties of `r`, which borrows them until the next call. */
+/* Sets the properties of `r`, which borrows them until the next call. E_TOO_LARGE: more than USER_PROPERTIES_MAX bytes of user
+ * properties; E_NOMEM. */
 MUST_CHECK enum err property_reader_take(struct property_reader *p, const struct mqtt5__property *list,
                                          struct record *r);
 

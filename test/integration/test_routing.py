@@ -134,6 +134,20 @@ def test_properties_that_nobody_reads(reticent, tmp_path):
     assert code and "plugin.properties: " in log and "libmosquitto1" in log
 
 
+def test_what_cannot_be_forwarded_does_not_cut_off_its_publisher(linked):
+    """Messages that no later attempt would bring further: a topic that is empty without its prefix, too many properties."""
+    b, seen = linked("topic # out 1 site/", "store site/#")
+    with b.client(version=m.V5) as c:
+        c.publish("site/", b'{"v":1}', qos=1)
+        c.publish("site/a", b"1", qos=1, properties={"user_property": [(str(i), 60 * "x") for i in range(5000)]})
+        c.publish("site/b", b"2", qos=1)
+    assert arrived(seen, 1) == [("b", b"2")]
+    b.wait_log("capture.no-topic")
+    b.wait_log("capture.dropped: .*error=too-large")
+    b.store.wait_count(2)
+    assert sorted(r[2] for r in b.store.rows()) == ["site/", "site/b"]
+
+
 def test_retained_arrives_retained(linked, far_side):
     b, seen = linked("topic r/# out 1")
     b.publish("r/1", b"kept", retain=True)

@@ -189,6 +189,12 @@ static void on_end(void *ctx, enum err why, uint8_t reason, const char *detail)
 
 /* --- open --- */
 
+/* Gives the broker's thread a descriptor of its own for the socket. */
+static void share(struct iotcore_connection *c)
+{
+    uplink_sockets_opened(c->shared->sockets, c->index, mqtt_client_share(c->client));
+}
+
 static void on_connected(void *ctx, const struct mqtt_connack *connack)
 {
     struct iotcore_connection *c = ctx;
@@ -198,7 +204,7 @@ static void on_connected(void *ctx, const struct mqtt_connack *connack)
     log_emit(&log_connected, "connection=%u client_id=%s security=\"%s\" session=%s", c->index + 1, c->client_id,
              mqtt_client_security(c->client), connack->session_present ? "resumed" : "new");
     flow_opened(&c->flow, connack, now);
-    uplink_sockets_opened(c->shared->sockets, c->index, mqtt_client_share(c->client));
+    share(c);
     change(c, IOTCORE_OPEN);
     downlink_opened(c->shared->downlink, c->index, c->client, now);
     if (c->stopping) {
@@ -353,6 +359,9 @@ void connection_start(struct iotcore_connection *c)
 void connection_pump(struct iotcore_connection *c, struct mono now)
 {
     c->alone = false;
+    if (c->state == IOTCORE_OPEN && uplink_sockets_wanted(c->shared->sockets, c->index)) {
+        share(c);
+    }
     flow_send(&c->flow, now);
     arm(c, now);
 }

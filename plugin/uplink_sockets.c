@@ -1,11 +1,14 @@
 #include "plugin/uplink_sockets.h"
 
+#include "base/clock.h"
+
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <unistd.h>
 
-/* The low half of a tag is the connection's index, the rest its number: 1 for the first that was opened, and so on. */
+/* The low byte of a tag is the connection's index, the rest its number: 1 for the first that was opened, and so on. */
 #define INDEX_BITS 8u
+#define RETRY_MS 1000u /* between attempts at lost descriptors */
 
 struct copy {
     uint64_t number; /* of the connection that `fd` belongs to; 0 = none */
@@ -15,10 +18,15 @@ struct copy {
 struct uplink_sockets {
     struct loop *loop;
     atomic_bool news; /* something was opened or closed since the broker's thread has looked */
-    _Atomic uint64_t
-        current[UPLINK_SOCKETS_MAX];        /* number of the open connection; 0 = none. Stored by the loop's thread */
-    uint64_t opened;                        /* connections so far; loop's thread */
-    struct copy copies[UPLINK_SOCKETS_MAX]; /* broker's thread */
+    /* Number of the open connection; 0 = none. Stored by the loop's thread. */
+    _Atomic uint64_t current[UPLINK_SOCKETS_MAX];
+    atomic_bool wanted[UPLINK_SOCKETS_MAX]; /* its descriptor has to be handed over again */
+    /* Loop's thread. */
+    uint64_t opened; /* connections so far */
+    /* Broker's thread. */
+    struct copy copies[UPLINK_SOCKETS_MAX];
+    bool lost;            /* a descriptor could not be taken */
+    struct mono retry_at; /* when to ask for it again */
 };
 
 enum err uplink_sockets_create(struct loop *l, struct uplink_sockets **out)
@@ -46,7 +54,11 @@ static void look(struct uplink_sockets *u)
     int fd;
     uint64_t tag;
     atomic_store(&u->news, false);
-    while (loop_take_over(u->loop, &fd, &tag)) {
+    for (enum err e; (e = loop_take_over(u->loop, &fd, &tag)) != E_NOT_FOUND;) {
+        if (e != E_OK) {
+            u->lost = true;
+            continue;
+        }
         struct copy *c = &u->copies[(tag & ((1u << INDEX_BITS) - 1)) % UPLINK_SOCKETS_MAX];
         close_copy(c);
         *c = (struct copy){.number = tag >> INDEX_BITS, .fd = fd};
@@ -72,6 +84,7 @@ void uplink_sockets_destroy(struct uplink_sockets *u)
 void uplink_sockets_opened(struct uplink_sockets *u, unsigned index, int fd)
 {
     uint64_t number = ++u->opened;
+    atomic_store(&u->wanted[index], false);
     /* Before it is handed over: what look() takes and does not find here, it closes. */
     atomic_store(&u->current[index], number);
     if (loop_hand_over(u->loop, fd, number << INDEX_BITS | index) != E_OK) {
@@ -86,16 +99,44 @@ void uplink_sockets_closed(struct uplink_sockets *u, unsigned index)
     atomic_store(&u->news, true);
 }
 
+bool uplink_sockets_wanted(const struct uplink_sockets *u, unsigned index)
+{
+    return atomic_load_explicit(&u->wanted[index], memory_order_relaxed);
+}
+
+static void look_for_news(struct uplink_sockets *u)
+{
+    if (atomic_load_explicit(&u->news, memory_order_relaxed)) {
+        look(u);
+    }
+}
+
 int uplink_sockets_get(struct uplink_sockets *u, unsigned index)
 {
-    uplink_sockets_tidy(u);
+    look_for_news(u);
     const struct copy *c = &u->copies[index];
     return c->number != 0 ? c->fd : -1;
 }
 
+static void ask_again(struct uplink_sockets *u)
+{
+    struct mono now = mono_now();
+    if (!mono_reached(now, u->retry_at)) {
+        return;
+    }
+    u->lost = false;
+    u->retry_at = mono_add_ms(now, RETRY_MS);
+    for (unsigned i = 0; i < UPLINK_SOCKETS_MAX; i++) {
+        if (u->copies[i].number != atomic_load(&u->current[i])) {
+            atomic_store(&u->wanted[i], true);
+        }
+    }
+}
+
 void uplink_sockets_tidy(struct uplink_sockets *u)
 {
-    if (atomic_load_explicit(&u->news, memory_order_relaxed)) {
-        look(u);
+    look_for_news(u);
+    if (u->lost) {
+        ask_again(u);
     }
 }

@@ -16,12 +16,16 @@ void uplink_sockets_destroy(struct uplink_sockets *u);
 
 /* Connection `index` is open on the loop's descriptor `fd`. Loop's thread. */
 void uplink_sockets_opened(struct uplink_sockets *u, unsigned index, int fd);
+/* The descriptor got lost on its way, because the broker could open no more files: uplink_sockets_opened is to be called once more. Loop's
+ * thread. */
+bool uplink_sockets_wanted(const struct uplink_sockets *u, unsigned index);
 /* ... has ended. Loop's thread. */
 void uplink_sockets_closed(struct uplink_sockets *u, unsigned index);
 
 /* The broker's descriptor of the connection that is open now; -1: it has none. Broker's thread, which has borrowed the loop. */
 int uplink_sockets_get(struct uplink_sockets *u, unsigned index);
-/* Closes those of connections that have ended, so that the system can let go of the sockets. Broker's thread, now and then. */
+/* Closes those of connections that have ended, so that the system can let go of the sockets; asks for lost ones again. Broker's thread, now
+ * and then. */
 void uplink_sockets_tidy(struct uplink_sockets *u);
 
 #endif

@@ -60,7 +60,8 @@ void loop_return(struct loop *l);
 /* Hands a copy of a descriptor over to the thread that borrows; `tag` says which it is. E_AGAIN: too many wait there; E_UNSUPPORTED: the
  * loop is not one apart. Loop's thread. */
 MUST_CHECK enum err loop_hand_over(struct loop *l, int fd, uint64_t tag);
-/* The next one, to be closed by the caller. False: there is none. The thread that borrows. */
-bool loop_take_over(struct loop *l, int *fd, uint64_t *tag);
+/* The next one, to be closed by the caller. E_NOT_FOUND: there is none. E_FULL: it is lost, because this side may open no more files;
+ * others may follow. The thread that borrows. */
+MUST_CHECK enum err loop_take_over(struct loop *l, int *fd, uint64_t *tag);
 
 #endif

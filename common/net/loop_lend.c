@@ -102,19 +102,21 @@ enum err loop_hand_over(struct loop *l, int fd, uint64_t tag)
     return sendmsg(l->handover[GIVING], &message, MSG_NOSIGNAL) < 0 ? err_from_errno(errno) : E_OK;
 }
 
-bool loop_take_over(struct loop *l, int *fd, uint64_t *tag)
+enum err loop_take_over(struct loop *l, int *fd, uint64_t *tag)
 {
     union control control;
-    struct iovec data = {.iov_base = tag, .iov_len = sizeof(*tag)};
+    uint64_t number;
+    struct iovec data = {.iov_base = &number, .iov_len = sizeof(number)};
     struct msghdr message = {
         .msg_iov = &data, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)};
-    if (!l->foreign || recvmsg(l->handover[TAKING], &message, MSG_CMSG_CLOEXEC) != (ssize_t)sizeof(*tag)) {
-        return false;
+    if (!l->foreign || recvmsg(l->handover[TAKING], &message, MSG_CMSG_CLOEXEC) != (ssize_t)sizeof(number)) {
+        return E_NOT_FOUND;
     }
     const struct cmsghdr *c = CMSG_FIRSTHDR(&message);
     if (!c || c->cmsg_type != SCM_RIGHTS) {
-        return false; /* this side may open no more files */
+        return E_FULL;
     }
     memcpy(fd, CMSG_DATA(c), sizeof(*fd));
-    return true;
+    *tag = number;
+    return E_OK;
 }

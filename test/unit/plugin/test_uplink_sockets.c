@@ -3,6 +3,7 @@
 #include "unit.h"
 
 #include <fcntl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -85,6 +86,30 @@ static void looked_at_while_opening(struct scene *s, unsigned index)
     uv_sem_destroy(&glance.looked);
 }
 
+/* The broker may open no more files for a while: what it could not take comes again. */
+static void too_many_files(struct scene *s)
+{
+    struct rlimit before;
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    const struct rlimit none = {.rlim_cur = 3, .rlim_max = before.rlim_max};
+    on_loop(s, open_one, 4);
+    on_loop(s, open_one, 5);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+    assert_int_equal(uplink_sockets_get(s->sockets, 4), -1);
+    assert_false(uplink_sockets_wanted(s->sockets, 4));
+    uplink_sockets_tidy(s->sockets);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+    for (unsigned i = 0; i < UPLINK_SOCKETS_MAX; i++) {
+        assert_int_equal(uplink_sockets_wanted(s->sockets, i), i == 4 || i == 5);
+    }
+    on_loop(s, open_one, 5);
+    assert_false(uplink_sockets_wanted(s->sockets, 5));
+    int fd = uplink_sockets_get(s->sockets, 5);
+    assert_true(fd >= 0 && inode_of(fd) == s->inode);
+    on_loop(s, close_one, 4);
+    on_loop(s, close_one, 5);
+}
+
 static bool is_open(int fd)
 {
     return fcntl(fd, F_GETFD) >= 0;
@@ -126,6 +151,7 @@ static void test_copies(void **state)
     assert_int_equal(uplink_sockets_get(s.sockets, 2), -1);
 
     looked_at_while_opening(&s, 2);
+    too_many_files(&s);
 
     on_loop(&s, open_one, 3); /* never taken */
     loop_stop(s.loop);

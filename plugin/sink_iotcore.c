@@ -341,11 +341,13 @@ static void wake(struct sink *base)
 static bool send_alone(struct sink *base, const struct record *r)
 {
     struct sink_iotcore *s = (struct sink_iotcore *)base;
+    if (!traffic_is_low(&s->traffic, uv_now(s->host->loop)) || s->has_records || s->window_full || r->remote_qos == 0 ||
+        !cursor_is_near(s->host->cursor)) {
+        return false;
+    }
     struct mono now = now_of(s);
     struct iotcore_connection *c = connection_for(s, r);
-    if (s->has_records || s->window_full || r->remote_qos == 0 || iotcore_refusal(r, c->flow.payload_max) ||
-        !cursor_is_near(s->host->cursor) || !connection_ready(c, now) ||
-        !traffic_is_low(&s->traffic, uv_now(s->host->loop))) {
+    if (!connection_ready(c, now)) {
         return false;
     }
     s->borrowed = true;

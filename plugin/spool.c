@@ -354,9 +354,11 @@ static void wake(struct spool *s, const struct record *r)
     if (waiting && s->shortcut) {
         waiting &= ~s->shortcut(s->shortcut_ctx, r, waiting);
     }
-    atomic_fetch_or(&s->woken, waiting);
-    if (waiting && atomic_load(&s->running)) {
-        uv_async_send(&s->async);
+    if (waiting) {
+        atomic_fetch_or(&s->woken, waiting);
+        if (atomic_load(&s->running)) {
+            uv_async_send(&s->async);
+        }
     }
 }
 

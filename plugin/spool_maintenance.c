@@ -476,6 +476,7 @@ enum err spool_start(struct spool *s, uv_loop_t *loop, void (*wake)(void *ctx, e
     }
     if (uv_async_init(loop, &s->async, on_async) != 0) {
         close(s->loop_dir_fd);
+        s->loop_dir_fd = -1;
         return E_IO;
     }
     uv_timer_init(loop, &s->timer);

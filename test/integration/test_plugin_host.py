@@ -87,6 +87,18 @@ def test_messages_that_come_alone(host, tmp_path, far_side, client_id):
     assert [p.payload for p in seen.messages if p.topic == "up/a"] == 2 * [str(i).encode() for i in range(60)]
 
 
+def test_messages_that_come_alone_and_are_refused(host, tmp_path, far_side, client_id):
+    """What IoT Core would not take is met by the broker's thread, and set aside by the loop's, which has the files."""
+    seen = far_side.recorder("up/#")
+    lines = options(tmp_path, *far_side.plugin_options(client_id), "topic up/# out 1")
+    alone = [c for i in range(20) for c in (f"message 1 up/{256 * 'x'} {i}", "tick 2", f"message 1 up/a {i}", "tick 2")]
+    out = host(lines, "init", "tick 500", *alone, "tick 200", "cleanup")
+    assert joined(out)
+    assert len(list((tmp_path / "spool" / "rejected").glob("*-iotcore.json"))) == 20
+    wait_until(lambda: len(seen.messages) >= 20, 10, lambda: f"20 messages; {len(seen.messages)} came")
+    assert [p.payload for p in seen.messages] == [str(i).encode() for i in range(20)]
+
+
 def test_two_sinks_and_a_second_start(host, tmp_path):
     lines = options(tmp_path, "store a/+", f"sqlite_file {tmp_path}/store.db")
     for _ in range(2):

@@ -194,25 +194,31 @@ static void on_turn(struct turn_item *item)
     stream_watch(s);
 }
 
-static void on_timer(uv_timer_t *timer)
+/* --- the timer --- */
+
+static void on_connect_timeout(uv_timer_t *timer)
 {
     struct stream *s = timer->data;
-    if (s->state == STREAM_LINGERING) {
-        stream_finish(s, E_CANCELLED, "");
-        return;
-    }
-    if (s->state == STREAM_OPEN) {
-        s->later = false;
-        stream_read(s, false);
-        turn_add(s->turn, &s->item);
-        return;
-    }
     char detail[320];
     snprintf(detail, sizeof(detail), "not connected after %u ms: %s", s->connect_timeout_ms, stream_progress(s));
     stream_finish(s, E_TIMEOUT, detail);
 }
 
-static void start_timer(struct stream *s, uint32_t ms)
+static void on_later(uv_timer_t *timer)
+{
+    struct stream *s = timer->data;
+    s->later = false;
+    stream_read(s, false);
+    turn_add(s->turn, &s->item);
+}
+
+static void on_linger_end(uv_timer_t *timer)
+{
+    stream_finish(timer->data, E_CANCELLED, "");
+}
+
+/* In place of what it was waited for before. */
+static void start_timer(struct stream *s, uv_timer_cb on_timer, uint32_t ms)
 {
     uv_update_time(turn_loop(s->turn)); /* the loop's idea of now may be old */
     uv_timer_start(&s->timer, on_timer, ms, 0);
@@ -308,7 +314,7 @@ enum err stream_connect(uv_loop_t *loop, const struct stream_options *o, const s
     uv_timer_init(loop, &s->timer);
     s->timer.data = s;
     s->holds = 2;
-    start_timer(s, s->connect_timeout_ms);
+    start_timer(s, on_connect_timeout, s->connect_timeout_ms);
     *out = s;
     return E_OK;
 
@@ -330,7 +336,7 @@ enum err stream_start_tls(struct stream *s, struct tls_context *tls, const char 
     }
     s->later = false;
     s->state = STREAM_HANDSHAKING;
-    start_timer(s, s->connect_timeout_ms);
+    start_timer(s, on_connect_timeout, s->connect_timeout_ms);
     struct bytes nothing = {NULL, 0};
     stream_handshake(s, &nothing);
     return E_OK;
@@ -436,7 +442,7 @@ void stream_read_later(struct stream *s, uint32_t ms)
     }
     s->later = ms > 0;
     if (s->later) {
-        uv_timer_start(&s->timer, on_timer, ms, 0);
+        uv_timer_start(&s->timer, on_later, ms, 0); /* by the loop's time as it is: this comes often */
     } else {
         uv_timer_stop(&s->timer);
     }
@@ -457,7 +463,7 @@ void stream_close(struct stream *s, uint32_t linger_ms)
         return;
     }
     s->state = STREAM_LINGERING;
-    start_timer(s, linger_ms);
+    start_timer(s, on_linger_end, linger_ms);
     turn_add(s->turn, &s->item);
 }
 

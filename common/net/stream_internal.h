@@ -26,7 +26,7 @@ struct stream {
     struct dial *dial;       /* while DIALING */
     struct tls_session *tls; /* NULL = plain */
     uv_poll_t poll;          /* from the connection on */
-    uv_timer_t timer;        /* connect timeout; when open, the end of `later`; then linger */
+    uv_timer_t timer;        /* for one thing at a time: connecting, then `later`, then lingering */
     int fd;
     enum stream_state state;
     enum err reason; /* of on_close */

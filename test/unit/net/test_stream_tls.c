@@ -42,27 +42,50 @@ static void test_echo(void **state)
     client_finish(&c);
 }
 
-static void test_send_through(void **state)
-{
+/* --- through another descriptor of the socket --- */
+
+struct sharing {
     struct tls_server server;
     struct client c;
-    (void)state;
+    int fd; /* the other one */
+};
+
+static void sharing_open(struct sharing *s, peer_script *script)
+{
     struct tls_context *tls = tls_side_trusting(&pki, "ca.pem");
-    tls_server_start(&server, &pki, "server", NULL, 1, tls_side_echo);
-    client_init(&c);
-    client_connect(&c, server.peer.port, tls);
-    client_run_until_open(&c);
-    int fd = dup(stream_share(c.stream));
-    for (unsigned i = 1; i <= 3; i++) {
-        assert_int_equal(stream_write(c.stream, BYTES("hello")), E_OK);
-        stream_send_through(c.stream, fd);
-        assert_int_equal(stream_pending(c.stream), 0);
-        client_run_until_received(&c, (size_t)i * 5);
-    }
-    client_finish(&c);
-    tls_server_stop(&server);
-    close(fd);
+    tls_server_start(&s->server, &pki, "server", NULL, 1, script);
+    client_init(&s->c);
+    client_connect(&s->c, s->server.peer.port, tls);
     tls_unref(tls);
+    client_run_until_open(&s->c);
+    s->fd = dup(stream_share(s->c.stream));
+}
+
+/* Sends a word and gets it back; `before` bytes have come back already. */
+static void sharing_echo(struct sharing *s, size_t before)
+{
+    assert_int_equal(stream_write(s->c.stream, BYTES("hello")), E_OK);
+    stream_send_through(s->c.stream, s->fd);
+    assert_int_equal(stream_pending(s->c.stream), 0);
+    client_run_until_received(&s->c, before + 5);
+}
+
+static void sharing_close(struct sharing *s)
+{
+    client_finish(&s->c);
+    tls_server_stop(&s->server);
+    close(s->fd);
+}
+
+static void test_send_through(void **state)
+{
+    struct sharing s;
+    (void)state;
+    sharing_open(&s, tls_side_echo);
+    for (size_t i = 0; i < 3; i++) {
+        sharing_echo(&s, 5 * i);
+    }
+    sharing_close(&s);
 }
 
 /* Echoes, each time with new keys, and asks the client for new ones too. */
@@ -81,60 +104,38 @@ static void echo_with_new_keys(int fd, void *arg)
 /* What TLS owes the peer leaves with the message. */
 static void test_send_through_with_new_keys(void **state)
 {
-    struct tls_server server;
-    struct client c;
+    struct sharing s;
     (void)state;
-    struct tls_context *tls = tls_side_trusting(&pki, "ca.pem");
-    tls_server_start(&server, &pki, "server", NULL, 1, echo_with_new_keys);
-    client_init(&c);
-    client_connect(&c, server.peer.port, tls);
-    client_run_until_open(&c);
-    int fd = dup(stream_share(c.stream));
-    for (unsigned i = 1; i <= 5; i++) {
-        assert_int_equal(stream_write(c.stream, BYTES("hello")), E_OK);
-        stream_send_through(c.stream, fd);
-        assert_int_equal(stream_pending(c.stream), 0);
-        client_run_until_received(&c, (size_t)i * 5);
+    sharing_open(&s, echo_with_new_keys);
+    for (size_t i = 0; i < 5; i++) {
+        sharing_echo(&s, 5 * i);
     }
-    client_finish(&c);
-    tls_server_stop(&server);
-    close(fd);
-    tls_unref(tls);
+    sharing_close(&s);
 }
 
 /* The kernel takes a part of what becomes many records: the loop sends the rest. */
 static void test_send_through_more_than_fits(void **state)
 {
     enum { SIZE = 3000000 };
-    struct tls_server server;
-    struct client c;
+    struct sharing s;
     static uint8_t data[SIZE];
     (void)state;
-    struct tls_context *tls = tls_side_trusting(&pki, "ca.pem");
-    tls_server_start(&server, &pki, "server", NULL, 1, tls_side_echo);
-    client_init(&c);
-    client_connect(&c, server.peer.port, tls);
-    client_run_until_open(&c);
-    int fd = dup(stream_share(c.stream));
+    sharing_open(&s, tls_side_echo);
     const int small = 4096;
-    assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &small, sizeof(small)), 0);
+    assert_int_equal(setsockopt(s.fd, SOL_SOCKET, SO_SNDBUF, &small, sizeof(small)), 0);
     for (size_t i = 0; i < SIZE; i++) {
         data[i] = (uint8_t)(i * 31 >> 3);
     }
-    assert_int_equal(stream_write(c.stream, bytes_make(data, SIZE)), E_OK);
-    stream_send_through(c.stream, fd);
-    assert_true(stream_pending(c.stream) > 0 && stream_pending(c.stream) < SIZE);
-    client_run_until_received(&c, SIZE);
-    assert_memory_equal(c.data.data, data, SIZE);
-    assert_int_equal(stream_write(c.stream, BYTES("hello")), E_OK);
-    stream_send_through(c.stream, fd);
-    assert_int_equal(stream_pending(c.stream), 0);
-    client_run_until_received(&c, SIZE + 5);
-    client_finish(&c);
-    tls_server_stop(&server);
-    close(fd);
-    tls_unref(tls);
+    assert_int_equal(stream_write(s.c.stream, bytes_make(data, SIZE)), E_OK);
+    stream_send_through(s.c.stream, s.fd);
+    assert_true(stream_pending(s.c.stream) > 0 && stream_pending(s.c.stream) < SIZE);
+    client_run_until_received(&s.c, SIZE);
+    assert_memory_equal(s.c.data.data, data, SIZE);
+    sharing_echo(&s, SIZE);
+    sharing_close(&s);
 }
+
+/* --- */
 
 static void test_tls12(void **state)
 {

@@ -64,6 +64,13 @@ static void owe(struct downlink_link *l, struct mono now)
     l->owed_until = mono_min(l->owed_until, mono_add_ms(now, OWED_RENEW_MS));
 }
 
+static void acknowledge(struct downlink_link *l, uint16_t packet_id, struct mono now)
+{
+    if (mqtt_client_ack(l->client, packet_id, MQTT_SUCCESS) != E_OK) {
+        owe(l, now);
+    }
+}
+
 static void renew_owed(struct downlink *d, unsigned link)
 {
     d->links[link].owed_until = MONO_NEVER;
@@ -83,8 +90,8 @@ static void on_receipt(void *ctx, const struct receipt *r)
     if (r->result != E_OK && r->result != E_CANCELLED) {
         log_emit(&log_dropped, "error=%s", err_name(r->result)); /* nor would it be taken the next time */
     }
-    if (r->result != E_CANCELLED && mqtt_client_ack(l->client, r->packet_id, MQTT_SUCCESS) != E_OK) {
-        log_emit(&log_full, "connection=%u", r->link + 1);
+    if (r->result != E_CANCELLED) {
+        acknowledge(l, r->packet_id, mono_now());
     }
     if (l->owed_until.ns != MONO_NEVER.ns && l->outstanding == 0) {
         renew_owed(d, r->link); /* the broker has caught up */
@@ -377,10 +384,11 @@ static bool is_echo(struct downlink *d, unsigned link, const struct mqtt_publish
     return true;
 }
 
-static void acknowledge(struct downlink_link *l, const struct mqtt_publish *m, struct mono now)
+/* Nothing more is to be done with it. */
+static void settle(struct downlink_link *l, const struct mqtt_publish *m, struct mono now)
 {
-    if (m->qos == 1 && mqtt_client_ack(l->client, m->packet_id, MQTT_SUCCESS) != E_OK) {
-        owe(l, now);
+    if (m->qos == 1) {
+        acknowledge(l, m->packet_id, now);
     }
 }
 
@@ -388,7 +396,7 @@ static void drop(struct downlink_link *l, const struct mqtt_publish *m, enum err
 {
     char topic[ESCAPED_SIZE];
     log_emit(&log_dropped, "topic=\"%s\" error=%s", log_escape(m->topic, topic, sizeof(topic)), err_name(err));
-    acknowledge(l, m, now);
+    settle(l, m, now);
 }
 
 /* The cloud must not speak for the broker ($SYS, $CONTROL) unless the line says so, nor cut off those that are given the topic. The
@@ -456,11 +464,11 @@ void downlink_message(struct downlink *d, unsigned link, const struct mqtt_publi
     if (!f) {
         char topic[ESCAPED_SIZE];
         log_emit(&log_unmatched, "topic=\"%s\"", log_escape(m->topic, topic, sizeof(topic)));
-        acknowledge(l, m, now);
+        settle(l, m, now);
         return;
     }
     if (is_echo(d, link, m, now)) {
-        acknowledge(l, m, now);
+        settle(l, m, now);
         return;
     }
     struct outbox_message message;

@@ -1,7 +1,5 @@
 #include "plugin/iotcore_connection.h"
 
-#include "plugin/iotcore_limits.h"
-
 #include <inttypes.h>
 #include <stdio.h>
 

@@ -12,6 +12,7 @@
 #include "mqtt/client.h"
 #include "plugin/downlink.h"
 #include "plugin/iotcore_flow.h"
+#include "plugin/iotcore_limits.h"
 #include "plugin/iotcore_traffic.h"
 #include "plugin/uplink_sockets.h"
 
@@ -37,7 +38,7 @@ struct iotcore_shared {
 struct iotcore_connection {
     struct iotcore_shared *shared;
     unsigned index;
-    char client_id[160];
+    char client_id[IOTCORE_CLIENT_ID_MAX + 1];
     enum iotcore_state state;
     struct mqtt_client *client; /* NULL when waiting or stopped */
     struct iotcore_flow flow;

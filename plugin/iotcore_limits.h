@@ -8,7 +8,7 @@
 
 #define IOTCORE_TOPIC_MAX 256u
 #define IOTCORE_SLASHES_MAX 7u
-#define IOTCORE_CLIENT_ID_MAX 128u
+#define IOTCORE_CLIENT_ID_MAX 128u /* bytes, with -1, -2 ... behind it */
 #define IOTCORE_FILTERS_PER_SUBSCRIBE 8u
 #define IOTCORE_SUBSCRIPTIONS_MAX 50u /* per connection */
 #define IOTCORE_SESSION_EXPIRY_S 3600u

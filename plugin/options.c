@@ -2,6 +2,7 @@
 
 #include "aws/options.h"
 #include "mqtt/topic.h"
+#include "plugin/iotcore_limits.h"
 #include "plugin/option_lists.h"
 #include "plugin/spool.h"
 #include "store/measurement.h"
@@ -17,8 +18,6 @@ static const struct option_word spool_sync_words[] = {
 
 #define AT(field) .offset = offsetof(struct plugin_options, field)
 #define DAY_MS (86400u * 1000u)
-
-enum { IOT_CLIENT_ID_MAX = 128 }; /* with -1, -2 ... behind it */
 
 static const struct option_row rows[] = {
     {.name = "topic",
@@ -48,14 +47,14 @@ static const struct option_row rows[] = {
      .type = OPTION_STRING,
      AT(iot_client_id),
      .min = 1,
-     .max = IOT_CLIENT_ID_MAX,
+     .max = IOTCORE_CLIENT_ID_MAX,
      .arg = "ID",
      .text = "MQTT client id; mosquitto-aws-<hostname> by default; -1, -2 ... is appended with several connections."},
     {.name = "iot_connections",
      .type = OPTION_UINT,
      AT(iot_connections),
      .min = 1,
-     .max = 32,
+     .max = IOT_CONNECTIONS_MAX,
      .initial = "1",
      .arg = "N",
      .text = "Parallel connections; a topic always uses the same one."},
@@ -254,9 +253,9 @@ static enum err check_values(const struct plugin_options *o, struct option_error
     if (o->iot_client_id && o->iot_client_id[0] == '$') {
         return wrong(error, "option iot_client_id must not begin with '$' (AWS IoT Core limits)");
     }
-    if (o->iot_client_id && strlen(o->iot_client_id) + strlen(suffix) > IOT_CLIENT_ID_MAX) {
-        option_error_set(error, "option iot_client_id: with \"%s\" behind it more than %d bytes (AWS IoT Core limits)",
-                         suffix, IOT_CLIENT_ID_MAX);
+    if (o->iot_client_id && strlen(o->iot_client_id) + strlen(suffix) > IOTCORE_CLIENT_ID_MAX) {
+        option_error_set(error, "option iot_client_id: with \"%s\" behind it more than %u bytes (AWS IoT Core limits)",
+                         suffix, IOTCORE_CLIENT_ID_MAX);
         return E_INVALID;
     }
     if (o->iot_notifications && !topic_name_valid(bytes_str(o->iot_notifications))) {

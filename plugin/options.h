@@ -9,6 +9,8 @@
 
 #include <stdatomic.h>
 
+#define IOT_CONNECTIONS_MAX 32u
+
 enum iot_protocol { IOT_MQTT_V311, IOT_MQTT_V5 };
 
 struct plugin_options {

@@ -43,7 +43,7 @@ static void on_credentials_closed(void *ctx)
     attribute_encoder_finish(&s->encoder);
     buffer_finish(&s->message);
     buffer_finish(&s->item);
-    for (size_t i = 0; i < DDB_CONNECTIONS_MAX; i++) {
+    for (size_t i = 0; i < DYNAMODB_CONNECTIONS_MAX; i++) {
         buffer_finish(&s->slots[i].body);
     }
     metric_set(&s->host.stats->state, SINK_STOPPED);
@@ -232,7 +232,7 @@ static enum err create_parts(struct ddb_sink *s, const struct plugin_options *o,
         struct dynamodb_options d = {.region = region,
                                      .endpoint = o->dynamodb_endpoint,
                                      .cafile = bundle && bundle[0] ? bundle : profile.ca_bundle,
-                                     .connections = DDB_CONNECTIONS_MAX,
+                                     .connections = DYNAMODB_CONNECTIONS_MAX,
                                      .credentials = s->credentials};
         e = dynamodb_create(s->host.loop, &d, &s->dynamodb, error);
         if (e) {
@@ -253,7 +253,7 @@ static void init_fields(struct ddb_sink *s, const struct sink_host *host, const 
     buffer_init(&s->item, DYNAMODB_ITEM_TEXT_MAX);
     backoff_init(&s->failing, FAILING_BASE_MS, FAILING_CAP_MS, random_seed());
     backoff_init(&s->refusing, FAILING_BASE_MS, FAILING_CAP_MS, random_seed());
-    for (size_t i = 0; i < DDB_CONNECTIONS_MAX; i++) {
+    for (size_t i = 0; i < DYNAMODB_CONNECTIONS_MAX; i++) {
         s->slots[i].sink = s;
         buffer_init(&s->slots[i].body, BODY_MAX);
     }

@@ -13,10 +13,10 @@
 #define PLUGIN_SINK_DYNAMODB_INTERNAL_H
 
 #include "aws/dynamodb.h"
+#include "aws/options.h"
 #include "plugin/sink.h"
 #include "plugin/sink_dynamodb_window.h"
 
-#define DDB_CONNECTIONS_MAX 64u    /* as the option dynamodb_connections */
 #define DDB_LINGER_MS 10u          /* how long an item waits for others to fill its batch */
 #define DDB_BATCH_BYTES (4u << 20) /* of items; a single one may be larger */
 #define DDB_READY_MAX 100u         /* items made ready ahead, per connection */
@@ -61,7 +61,7 @@ struct ddb_sink {
     struct buffer message; /* JSON of a measurement */
     struct buffer item;
 
-    struct ddb_slot slots[DDB_CONNECTIONS_MAX];
+    struct ddb_slot slots[DYNAMODB_CONNECTIONS_MAX];
     size_t connections; /* of slots that may be used */
     size_t in_flight;
 

@@ -148,7 +148,7 @@ struct mono ddb_next_dispatch(const struct ddb_sink *s, struct mono now)
 
 void ddb_cancel_all(struct ddb_sink *s)
 {
-    for (size_t i = 0; i < DDB_CONNECTIONS_MAX; i++) {
+    for (size_t i = 0; i < DYNAMODB_CONNECTIONS_MAX; i++) {
         struct ddb_slot *slot = &s->slots[i];
         if (slot->request) {
             dynamodb_cancel(slot->request);

@@ -19,12 +19,12 @@ struct uplink_sockets {
     struct loop *loop;
     atomic_bool news; /* something was opened or closed since the broker's thread has looked */
     /* Number of the open connection; 0 = none. Stored by the loop's thread. */
-    _Atomic uint64_t current[UPLINK_SOCKETS_MAX];
-    atomic_bool wanted[UPLINK_SOCKETS_MAX]; /* its descriptor has to be handed over again */
+    _Atomic uint64_t current[IOT_CONNECTIONS_MAX];
+    atomic_bool wanted[IOT_CONNECTIONS_MAX]; /* its descriptor has to be handed over again */
     /* Loop's thread. */
     uint64_t opened; /* connections so far */
     /* Broker's thread. */
-    struct copy copies[UPLINK_SOCKETS_MAX];
+    struct copy copies[IOT_CONNECTIONS_MAX];
     bool lost;            /* a descriptor could not be taken */
     struct mono retry_at; /* when to ask for it again */
 };
@@ -59,11 +59,11 @@ static void look(struct uplink_sockets *u)
             u->lost = true;
             continue;
         }
-        struct copy *c = &u->copies[(tag & ((1u << INDEX_BITS) - 1)) % UPLINK_SOCKETS_MAX];
+        struct copy *c = &u->copies[(tag & ((1u << INDEX_BITS) - 1)) % IOT_CONNECTIONS_MAX];
         close_copy(c);
         *c = (struct copy){.number = tag >> INDEX_BITS, .fd = fd};
     }
-    for (unsigned i = 0; i < UPLINK_SOCKETS_MAX; i++) {
+    for (unsigned i = 0; i < IOT_CONNECTIONS_MAX; i++) {
         if (u->copies[i].number != atomic_load(&u->current[i])) {
             close_copy(&u->copies[i]);
         }
@@ -74,7 +74,7 @@ void uplink_sockets_destroy(struct uplink_sockets *u)
 {
     if (u) {
         look(u);
-        for (unsigned i = 0; i < UPLINK_SOCKETS_MAX; i++) {
+        for (unsigned i = 0; i < IOT_CONNECTIONS_MAX; i++) {
             close_copy(&u->copies[i]);
         }
         free(u);
@@ -126,7 +126,7 @@ static void ask_again(struct uplink_sockets *u)
     }
     u->lost = false;
     u->retry_at = mono_add_ms(now, RETRY_MS);
-    for (unsigned i = 0; i < UPLINK_SOCKETS_MAX; i++) {
+    for (unsigned i = 0; i < IOT_CONNECTIONS_MAX; i++) {
         if (u->copies[i].number != atomic_load(&u->current[i])) {
             atomic_store(&u->wanted[i], true);
         }

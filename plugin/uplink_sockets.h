@@ -5,8 +5,7 @@
 #define PLUGIN_UPLINK_SOCKETS_H
 
 #include "net/loop.h"
-
-#define UPLINK_SOCKETS_MAX 32u /* iot_connections */
+#include "plugin/options.h"
 
 struct uplink_sockets;
 

@@ -185,7 +185,7 @@ static enum err new_parcel(struct wills *w, const struct mqtt_publish *m, struct
         return e;
     }
     struct parcel *p = malloc(sizeof(*p) + record_room(length));
-    struct receipt *receipt = m->qos > 0 ? receipt_new(w->receipts) : NULL;
+    struct receipt *receipt = p && m->qos > 0 ? receipt_new(w->receipts) : NULL;
     if (!p || (m->qos > 0 && !receipt)) {
         free(p);
         return E_NOMEM;

@@ -12,6 +12,8 @@
 
 #include "base/option.h"
 
+#define DYNAMODB_CONNECTIONS_MAX 64u
+
 /* "S", "N": the values are the letters. */
 extern const struct option_word dynamodb_time_type_words[];
 
@@ -56,7 +58,7 @@ extern const struct option_word dynamodb_time_type_words[];
          .text = "Type of the sort key; decimal milliseconds since the epoch either way."},                            \
     {                                                                                                                  \
         .name = "dynamodb_connections", .type = OPTION_UINT, .offset = offsetof(type_, dynamodb_connections),          \
-        .min = 1, .max = 64, .initial = "4", .arg = "N", .text = "Parallel requests."                                  \
+        .min = 1, .max = DYNAMODB_CONNECTIONS_MAX, .initial = "4", .arg = "N", .text = "Parallel requests."            \
     }
 
 #endif

@@ -90,17 +90,6 @@ static void on_published(void *ctx, uint64_t token, uint8_t reason, struct bytes
 static void on_writable(void *ctx);
 static void on_message(void *ctx, const struct mqtt_publish *message);
 static void on_subscribed(void *ctx, uint64_t token, const uint8_t *codes, size_t count);
-/* mosquitto 2.0 gives no reason when a client of the same id takes over. */
-static void judge_life(struct uplink *u, enum err why)
-{
-    bool is_short = why == E_CLOSED && mono_ms_until(u->up_since, mono_now()) < SHORT_LIFE_MS;
-    u->short_lives = is_short ? u->short_lives + 1 : 0;
-    if (u->short_lives > 0 && u->short_lives % SHORT_LIVES == 0) {
-        log_emit(&log_unstable, "broker=%s:%u client_id=\"%.*s\"", u->config->broker.host, u->config->broker.port,
-                 (int)u->session.client_id.len, (const char *)u->session.client_id.data);
-    }
-}
-
 static void on_end(void *ctx, enum err why, uint8_t reason, const char *detail);
 
 static const struct mqtt_client_events client_events = {
@@ -244,6 +233,17 @@ static void on_timer_closed(uv_handle_t *handle)
     }
     tls_unref(u->tls);
     free(u);
+}
+
+/* mosquitto 2.0 gives no reason when a client of the same id takes over. */
+static void judge_life(struct uplink *u, enum err why)
+{
+    bool is_short = why == E_CLOSED && mono_ms_until(u->up_since, mono_now()) < SHORT_LIFE_MS;
+    u->short_lives = is_short ? u->short_lives + 1 : 0;
+    if (u->short_lives > 0 && u->short_lives % SHORT_LIVES == 0) {
+        log_emit(&log_unstable, "broker=%s:%u client_id=\"%.*s\"", u->config->broker.host, u->config->broker.port,
+                 (int)u->session.client_id.len, (const char *)u->session.client_id.data);
+    }
 }
 
 static void on_end(void *ctx, enum err why, uint8_t reason, const char *detail)

@@ -99,7 +99,7 @@ static void too_many_files(struct scene *s)
     assert_false(uplink_sockets_wanted(s->sockets, 4));
     uplink_sockets_tidy(s->sockets);
     assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
-    for (unsigned i = 0; i < UPLINK_SOCKETS_MAX; i++) {
+    for (unsigned i = 0; i < IOT_CONNECTIONS_MAX; i++) {
         assert_int_equal(uplink_sockets_wanted(s->sockets, i), i == 4 || i == 5);
     }
     on_loop(s, open_one, 5);
@@ -130,8 +130,8 @@ static void test_copies(void **state)
     int first = uplink_sockets_get(s.sockets, 0);
     assert_true(first >= 0 && inode_of(first) == s.inode);
     assert_int_equal(uplink_sockets_get(s.sockets, 0), first);
-    on_loop(&s, open_one, UPLINK_SOCKETS_MAX - 1);
-    int last = uplink_sockets_get(s.sockets, UPLINK_SOCKETS_MAX - 1);
+    on_loop(&s, open_one, IOT_CONNECTIONS_MAX - 1);
+    int last = uplink_sockets_get(s.sockets, IOT_CONNECTIONS_MAX - 1);
     assert_true(last >= 0 && last != first && inode_of(last) == s.inode);
 
     on_loop(&s, close_one, 0);

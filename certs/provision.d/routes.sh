@@ -90,6 +90,12 @@ write_policy() {
     retain=$(resources retain)
     subscribe=$(resources subscribe)
     receive=$(resources receive)
+    # What begins with a wildcard would admit the shadows, jobs and rules of everybody; the routes do not mean them.
+    reserved=
+    case $publish$receive in
+    *':topic/$aws/'*) ;;
+    *':topic/*'*) reserved="\"arn:$partition:iot:$region:$account:topic/\$aws/*\"" ;;
+    esac
     alias_resource=
     [ -z "$table" ] || alias_resource="\"arn:$partition:iot:$region:$account:rolealias/$alias\""
     sep=
@@ -101,6 +107,7 @@ write_policy() {
         statement iot:Subscribe "$subscribe"
         statement iot:Receive "$receive"
         statement iot:AssumeRoleWithCertificate "$alias_resource"
+        [ -z "$reserved" ] || printf ',{"Effect":"Deny","Action":["iot:Publish","iot:Receive"],"Resource":[%s]}' "$reserved"
         printf ']}'
     } >"$work/policy.json"
     size=$(wc -c <"$work/policy.json")

@@ -88,7 +88,7 @@ class Setting:
     def policy(self):
         versions = self.account.policies["mosquitto-aws-gw"]
         document = json.loads(versions[max(versions)])
-        return {s["Action"]: s["Resource"] for s in document["Statement"]}
+        return {s["Action"] if s["Effect"] == "Allow" else "not": s["Resource"] for s in document["Statement"]}
 
     def close(self):
         self.control.close()
@@ -268,6 +268,7 @@ def test_other_routes_are_a_new_version_of_the_policy(setting, rerouted):
 def test_several_connections_several_client_ids(setting, rerouted):
     assert setting.policy()["iot:Connect"] == [f"{ARN}:client/{name}" for name in ("gw-check", "gw-1", "gw-2", "gw-3")]
     assert setting.policy()["iot:Publish"] == [f"{ARN}:topic/mosquitto-aws/gw/check", f"{ARN}:topic/*"]
+    assert setting.policy()["not"] == [f"{ARN}:topic/$aws/*"]  # '#' is no route to the shadows of other things
     assert "iot_connections 3\n" in setting.file("conf").read_text()
 
 

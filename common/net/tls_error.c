@@ -1,5 +1,7 @@
 #include "net/tls_internal.h"
 
+#include "base/log.h"
+
 #include <openssl/err.h>
 #include <openssl/x509v3.h>
 #include <stdio.h>
@@ -88,6 +90,14 @@ void tls_common_name(X509 *cert, char *text, size_t size)
     X509_NAME_get_text_by_NID(X509_get_subject_name(cert), NID_commonName, text, (int)size);
 }
 
+/* For error texts: the certificate of somebody whom we do not trust may say anything. */
+static void escape(char *text, size_t size)
+{
+    char raw[128];
+    snprintf(raw, sizeof(raw), "%s", text);
+    log_escape(bytes_str(raw), text, size);
+}
+
 static void append(char *text, size_t size, const char *more)
 {
     size_t len = strlen(text);
@@ -145,6 +155,9 @@ void tls_describe_verify(int code, X509 *cert, const char *peer, const char *wan
         tls_common_name(cert, subject, sizeof(subject));
         list_names(cert, names, sizeof(names));
         X509_NAME_get_text_by_NID(X509_get_issuer_name(cert), NID_commonName, issuer, sizeof(issuer));
+        escape(subject, sizeof(subject));
+        escape(names, sizeof(names));
+        escape(issuer, sizeof(issuer));
     }
     switch (code) {
     case X509_V_ERR_CERT_HAS_EXPIRED:

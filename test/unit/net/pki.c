@@ -87,7 +87,7 @@ void pki_issue(struct pki *p, const struct pki_certificate *c)
     ASN1_INTEGER_set(X509_get_serialNumber(cert), (long)(serial & 0x7fffffff) + 1);
     X509_gmtime_adj(X509_getm_notBefore(cert), (long)c->from_days * 86400);
     X509_gmtime_adj(X509_getm_notAfter(cert), (long)c->to_days * 86400);
-    X509_NAME_add_entry_by_txt(X509_get_subject_name(cert), "CN", MBSTRING_ASC, (const unsigned char *)c->common_name,
+    X509_NAME_add_entry_by_txt(X509_get_subject_name(cert), "CN", MBSTRING_UTF8, (const unsigned char *)c->common_name,
                                -1, -1, 0);
     X509_set_issuer_name(cert, X509_get_subject_name(issuer));
     X509_set_pubkey(cert, key);
@@ -117,6 +117,7 @@ void pki_create(struct pki *p)
         {"stranger", "otherca", "stranger", "DNS:localhost,IP:127.0.0.1", -1, 30},
         {"client", "ca", "sensor-1", NULL, -1, 30},
         {"strangeclient", "otherca", "sensor-2", NULL, -1, 30},
+        {"hostileclient", "otherca", "x\"\n\x1b[31m\xc2\x9b", NULL, -1, 30},
     };
     snprintf(p->dir, sizeof(p->dir), "/tmp/net-pki-XXXXXX");
     must(mkdtemp(p->dir) != NULL, "mkdtemp");

@@ -129,6 +129,8 @@ static void test_refused(void **state)
     certificate.cafile = pki_path(&pki, "ca.pem");
     expect_refused(&certificate, client_context(&pki, "ca.pem", "strangeclient"), "", "", E_TLS_VERIFY,
                    "certificate 'sensor-2' of the client is signed by 'Other CA'");
+    expect_refused(&certificate, client_context(&pki, "ca.pem", "hostileclient"), "", "", E_TLS_VERIFY,
+                   "certificate 'x\\\"\\n\\x1b[31m\\xc2\\x9b' of the client");
     expect_refused(&certificate, client_context(&pki, "ca.pem", "expired"), "", "", E_TLS_VERIFY,
                    "of the client expired on");
     certificate.require_certificate = true;

@@ -153,6 +153,7 @@ static int serve(const struct dashboard_config *config, bool is_cgi)
     if (is_cgi) {
         leave(answer_once(&api));
     }
+    program_note_secrets(&program, &config->program);
     int code = answer_many(&api);
     source_close(api.source);
     return code;

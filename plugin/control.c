@@ -4,7 +4,10 @@
 
 #include <stdlib.h>
 
+LOG_POINT(log_changed, "control.changed", LOG_NOTICE, "a control command was carried out");
 LOG_POINT(log_request, "control.request", LOG_WARNING, "a control request was not carried out or not answered");
+
+enum { CLIENT_SIZE = 128 };
 
 struct control {
     struct forwarder *forwarder;
@@ -14,6 +17,7 @@ struct control {
 /* A request on its way to the loop. */
 struct job {
     struct control *control;
+    char client[CLIENT_SIZE]; /* who asks, escaped */
     size_t len;
     char text[];
 };
@@ -283,22 +287,32 @@ static const struct {
     const char *name;
     /* Fills `data`; NULL, or what is wrong. */
     const char *(*carry_out)(struct control *c, const cJSON *command, cJSON *data);
+    bool changes; /* is logged, with who asked */
 } commands[] = {
-    {"getStatus", get_status},       {"listRejected", list_rejected}, {"retryRejected", retry_rejected},
-    {"dropRejected", drop_rejected}, {"pause", pause_sink},           {"resume", resume_sink},
+    {"getStatus", get_status, false},
+    {"listRejected", list_rejected, false},
+    {"retryRejected", retry_rejected, true},
+    {"dropRejected", drop_rejected, true},
+    {"pause", pause_sink, true},
+    {"resume", resume_sink, true},
 };
 
-static const char *dispatch(struct control *c, const cJSON *command, const char *name, cJSON *data)
+static const char *dispatch(const struct job *job, const cJSON *command, const char *name, cJSON *data)
 {
     for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
-        if (strcmp(commands[i].name, name) == 0) {
-            return commands[i].carry_out(c, command, data);
+        if (strcmp(commands[i].name, name) != 0) {
+            continue;
         }
+        const char *problem = commands[i].carry_out(job->control, command, data);
+        if (commands[i].changes && !problem) {
+            log_emit(&log_changed, "command=%s client=\"%s\"", name, job->client);
+        }
+        return problem;
     }
     return "unknown command";
 }
 
-static void answer_command(struct control *c, const cJSON *command, cJSON *responses)
+static void answer_command(const struct job *job, const cJSON *command, cJSON *responses)
 {
     const cJSON *name = cJSON_GetObjectItemCaseSensitive(command, "command");
     const cJSON *correlation = cJSON_GetObjectItemCaseSensitive(command, "correlationData");
@@ -310,7 +324,7 @@ static void answer_command(struct control *c, const cJSON *command, cJSON *respo
         cJSON_AddStringToObject(response, "correlationData", correlation->valuestring);
     }
     if (cJSON_IsString(name)) {
-        problem = dispatch(c, command, name->valuestring, data);
+        problem = dispatch(job, command, name->valuestring, data);
     }
     if (problem) {
         cJSON_AddStringToObject(response, "error", problem);
@@ -357,7 +371,7 @@ static void run_job(void *arg)
         const cJSON *command;
         cJSON_ArrayForEach(command, list)
         {
-            answer_command(job->control, command, responses);
+            answer_command(job, command, responses);
         }
     }
     publish_answer(job->control, answer);
@@ -382,7 +396,7 @@ void control_destroy(struct control *c)
     free(c);
 }
 
-void control_request(struct control *c, struct bytes payload)
+void control_request(struct control *c, const char *client_id, struct bytes payload)
 {
     enum err e = payload.len > CONTROL_PAYLOAD_MAX ? E_TOO_LARGE : E_OK;
     struct job *job = e ? NULL : malloc(sizeof(*job) + payload.len);
@@ -391,6 +405,7 @@ void control_request(struct control *c, struct bytes payload)
         return;
     }
     job->control = c;
+    log_escape(bytes_str(client_id), job->client, sizeof(job->client));
     job->len = payload.len;
     if (payload.len > 0) {
         memcpy(job->text, payload.data, payload.len);

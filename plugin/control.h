@@ -25,7 +25,8 @@ struct control;
 MUST_CHECK enum err control_create(struct forwarder *f, struct outbox *outbox, struct control **out);
 void control_destroy(struct control *c); /* after the loop has ended; NULL is allowed */
 
-/* Takes a request: copies it and has it carried out. What is wrong with it is said in the answer. Broker's thread. */
-void control_request(struct control *c, struct bytes payload);
+/* Takes a request: copies it and has it carried out. What is wrong with it is said in the answer; the log says who changed
+ * something. Broker's thread. */
+void control_request(struct control *c, const char *client_id, struct bytes payload);
 
 #endif

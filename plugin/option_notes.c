@@ -67,6 +67,7 @@ void option_notes_log(const struct plugin_options *o)
         log_emit(&log_qos, "lines=%zu", lowered);
     }
     note_unused(o);
+    options_note_secrets(&plugin_option_table, o, NULL, 0);
 }
 
 static const char *working_directory(char out[PATH_MAX])

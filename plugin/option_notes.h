@@ -5,7 +5,7 @@
 #include "plugin/options.h"
 
 /* Topic lines that ask for QoS 2, lines for topics of which the broker shows nothing to a plugin, stores and an endpoint to which
- * no line sends. Broker's thread. */
+ * no line sends, keys that everybody can read. Broker's thread. */
 void option_notes_log(const struct plugin_options *o);
 
 /* At the start: where a store or a spool is whose path is relative. That goes by the broker's working directory, as with mosquitto's

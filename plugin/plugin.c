@@ -164,7 +164,7 @@ static int on_control(int event, void *event_data, void *userdata)
     (void)event;
     struct plugin *p = userdata;
     const struct mosquitto_evt_control *c = event_data;
-    control_request(p->control, bytes_make(c->payload, c->payloadlen));
+    control_request(p->control, mosquitto_client_id(c->client), bytes_make(c->payload, c->payloadlen));
     return MOSQ_ERR_SUCCESS;
 }
 

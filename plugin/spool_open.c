@@ -15,6 +15,7 @@
 
 LOG_POINT(log_opened, "spool.opened", LOG_INFO, "spool opened");
 LOG_POINT(log_new_folder, "spool.folder-new", LOG_ERROR, "the spool's folder was gone: it was made again");
+LOG_POINT(log_open, "spool.open", LOG_WARNING, "other users may change the spool's folder");
 LOG_POINT(log_close, "spool.close-failed", LOG_ERROR, "the spool could not be written in full at closing");
 
 #define LOCK_NAME "lock"
@@ -64,6 +65,15 @@ static enum err take_lock(int dir_fd, const char *dir, int *out, struct spool_er
     return E_OK;
 }
 
+/* A folder that was there before may be somebody's trap: who owns it, or may write to it, can take away what waits in it. */
+static void note_owner(int fd, const char *dir)
+{
+    struct stat st;
+    if (fstat(fd, &st) == 0 && ((st.st_mode & S_IWOTH) || (st.st_uid != geteuid() && st.st_uid != 0))) {
+        log_emit(&log_open, "dir=%s mode=%03o owner=%u", dir, (unsigned)(st.st_mode & 0777), (unsigned)st.st_uid);
+    }
+}
+
 /* Makes and opens the folder, and locks it. */
 static enum err open_folder(const char *dir, int *dir_fd, int *lock_fd, struct spool_error *error)
 {
@@ -83,6 +93,7 @@ static enum err open_folder(const char *dir, int *dir_fd, int *lock_fd, struct s
         close(fd);
         return e;
     }
+    note_owner(fd, dir);
     *dir_fd = fd;
     return E_OK;
 }

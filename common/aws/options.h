@@ -28,9 +28,16 @@ extern const struct option_word dynamodb_time_type_words[];
         .name = #name_, .type = OPTION_PATH, .offset = offsetof(type_, name_), .arg = "FILE", .text = (text_)          \
     }
 
+#define AWS_SECRET_FILE_ROW(type_, name_, text_)                                                                       \
+    {                                                                                                                  \
+        .name = #name_, .type = OPTION_PATH, .offset = offsetof(type_, name_), .secret = true, .arg = "FILE",          \
+        .text = (text_)                                                                                                \
+    }
+
 #define AWS_IDENTITY_OPTION_ROWS(type_)                                                                                \
     AWS_FILE_ROW(type_, iot_certfile, "Certificate of this gateway, PEM."),                                            \
-        AWS_FILE_ROW(type_, iot_keyfile, "Private key that belongs to iot_certfile, PEM without a passphrase."),       \
+        AWS_SECRET_FILE_ROW(type_, iot_keyfile,                                                                        \
+                            "Private key that belongs to iot_certfile, PEM without a passphrase."),                    \
         AWS_FILE_ROW(type_, iot_cafile,                                                                                \
                      "CA certificates that the server is checked against; the system's by default.")
 

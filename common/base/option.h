@@ -56,6 +56,7 @@ struct option_row {
         *words;      /* ENUM: the words; numbers: words besides, whatever the range; ends with {NULL, 0} */
     bool needs_unit; /* OPTION_DURATION: a number other than 0 must say its unit, where a wrong guess would cost data */
     bool repeatable; /* OPTION_CUSTOM only: may stand more than once */
+    bool secret;     /* PATH: of a file, STRING: a value that nobody else should see (options_note_secrets) */
     /* OPTION_CUSTOM: takes one value (borrowed). On error fills `error` (without the option's name). */
     enum err (*set)(void *config, struct bytes value, struct option_error *error);
     /* OPTION_CUSTOM: appends one line "name value\n" per entry to out. */
@@ -108,6 +109,10 @@ void option_error_name(struct option_error *error, const char *name, enum err e)
 MUST_CHECK enum err options_print(const struct option_table *t, const void *config, struct buffer *out);
 /* Appends help: one block per option with argument, default and text. */
 MUST_CHECK enum err options_help(const struct option_table *t, struct buffer *out);
+
+/* Logs a warning for each secret that every user of this machine can see: a file that is open to all, a value in such a file
+ * (`file`: where the options stand, NULL = somewhere else) or on the command line (`arguments`: as in struct program_options). */
+void options_note_secrets(const struct option_table *t, const void *config, const char *file, uint64_t arguments);
 
 /* Parsers for OPTION_CUSTOM rows and others. E_MALFORMED: not of that form; E_INVALID: out of range. */
 MUST_CHECK enum err option_parse_uint(struct bytes text, uint64_t min, uint64_t max, uint64_t *out);

@@ -183,6 +183,11 @@ void program_complain(const struct program *p, const struct program_options *o, 
     fprintf(stderr, "%s: %s\n", p->name, error->text[0] ? error->text : err_name(e));
 }
 
+void program_note_secrets(const struct program *p, const struct program_options *o)
+{
+    options_note_secrets(p->table, o, o->file, o->arguments);
+}
+
 void program_configure(const struct program *p, int argc, char **argv, void *config, bool *run, int *exit_code)
 {
     struct option_error error = {""};

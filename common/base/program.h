@@ -62,6 +62,9 @@ void program_configure(const struct program *p, int argc, char **argv, void *con
  * name when there is no text. */
 void program_complain(const struct program *p, const struct program_options *o, enum err e, struct option_error *error);
 
+/* options_note_secrets for a program's options. */
+void program_note_secrets(const struct program *p, const struct program_options *o);
+
 /* Opens the destinations and hands them to log_init. E_ACCESS and the like when the log file cannot be opened, told on
  * standard error. */
 MUST_CHECK enum err program_log_open(const struct program *p, const struct program_options *o);

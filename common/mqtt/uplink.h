@@ -39,6 +39,7 @@ struct uplink_config {
         {.name = "broker_password",                                                                                    \
          .type = OPTION_STRING,                                                                                        \
          .offset = offsetof(config_type, member.password),                                                             \
+         .secret = true,                                                                                               \
          .text = "Password at the broker."},                                                                           \
         {.name = "broker_cafile",                                                                                      \
          .type = OPTION_PATH,                                                                                          \
@@ -52,6 +53,7 @@ struct uplink_config {
         {.name = "broker_keyfile",                                                                                     \
          .type = OPTION_PATH,                                                                                          \
          .offset = offsetof(config_type, member.keyfile),                                                              \
+         .secret = true,                                                                                               \
          .text = "PEM file with the key of broker_certfile."},                                                         \
         {.name = "status_topic",                                                                                       \
          .type = OPTION_STRING,                                                                                        \

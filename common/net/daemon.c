@@ -8,6 +8,7 @@
 
 struct running {
     const struct daemon *daemon;
+    const void *config;
     struct loop *loop;
     void *work;
     uv_signal_t signals[3];
@@ -28,6 +29,7 @@ static void on_signal(uv_signal_t *handle, int number)
     if (number == SIGHUP) {
         program_log_reopen();
         r->daemon->reload(r->work);
+        program_note_secrets(&r->daemon->program, r->config);
         return;
     }
     log_emit(r->daemon->stopping, "signal=%d", number);
@@ -46,7 +48,7 @@ static void watch_signals(struct running *r)
 
 static int run(const struct daemon *d, const void *config)
 {
-    struct running r = {.daemon = d};
+    struct running r = {.daemon = d, .config = config};
     struct option_error error = {""};
     enum err e = loop_create(&r.loop);
     if (e == E_FULL) {
@@ -61,6 +63,7 @@ static int run(const struct daemon *d, const void *config)
     }
     watch_signals(&r);
     d->started(r.work);
+    program_note_secrets(&d->program, config);
     loop_run(r.loop);
     d->destroy(r.work);
     loop_destroy(r.loop);

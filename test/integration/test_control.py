@@ -64,6 +64,7 @@ def test_rejected_are_listed_retried_and_dropped(control):
 def test_pause_and_resume(control):
     b, ask = control(["store s/+"])
     assert "error" not in ask({"command": "pause", "sink": "sqlite"})[0]
+    b.wait_log('control.changed: .*command=pause client="[^"]+"')  # who did that
     for i in range(10):
         b.publish("s/1", b"%d" % i)
     [status] = ask({"command": "getStatus"})

@@ -274,6 +274,15 @@ def test_version_mismatch(broker, away):
     assert {p: p.read_bytes() for p in b.spool.segments()} == before
 
 
+def test_a_folder_of_others_is_told(broker, tmp_path):
+    trap = tmp_path / "trap"
+    trap.mkdir()
+    trap.chmod(0o777)
+    b = broker(options=["store s/+", f"spool_dir {trap}"])
+    b.wait_log(rf"spool.open: .*dir={trap} mode=777")
+    assert "spool.open:" not in broker(options=["store s/+"]).log
+
+
 def test_second_broker_on_the_same_spool(broker, away):
     b = broker(options=away)
     other = broker(options=[*away, f"spool_dir {b.spool.path}"], name="other", start=False)

@@ -2,7 +2,12 @@
 
 #include "option_sample.h"
 
+#include "base/log.h"
+
+#include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 static int setup(void **state)
 {
@@ -287,6 +292,66 @@ static void test_help(void **state)
     buffer_finish(&out);
 }
 
+/* --- secrets */
+
+static char logged[1024];
+
+static void keep_line(void *ctx, enum log_level level, const char *line)
+{
+    (void)ctx;
+    assert_int_equal(level, LOG_WARNING);
+    snprintf(logged + strlen(logged), sizeof(logged) - strlen(logged), "%s\n", line);
+}
+
+static const char *note(const struct option_table *t, const struct sample *s, const char *file, uint64_t arguments)
+{
+    logged[0] = '\0';
+    log_init(keep_line, NULL, LOG_DEBUG);
+    options_note_secrets(t, s, file, arguments);
+    log_init(NULL, NULL, LOG_INFO);
+    return logged;
+}
+
+static void test_secrets_that_others_see(void **state)
+{
+    (void)state;
+    const struct option_row rows[] = {
+        {.name = "key", .type = OPTION_PATH, .offset = offsetof(struct sample, path), .secret = true},
+        {.name = "password", .type = OPTION_STRING, .offset = offsetof(struct sample, name), .secret = true},
+        {.name = "plain", .type = OPTION_PATH, .offset = offsetof(struct sample, code)},
+    };
+    const struct option_table t = {rows, 3};
+    char folder[] = "/tmp/option.XXXXXX";
+    char path[64];
+    assert_non_null(mkdtemp(folder));
+    snprintf(path, sizeof(path), "%s/key", folder);
+    FILE *f = fopen(path, "w");
+    assert_non_null(f);
+    fclose(f);
+    struct sample s = {.path = path, .code = path};
+    assert_int_equal(chmod(path, 0604), 0);
+    assert_string_equal(note(&t, &s, NULL, 0), ""); /* nobody else gets into the folder */
+    assert_int_equal(chmod(folder, 0755), 0);
+    assert_non_null(strstr(note(&t, &s, NULL, 0), "config.open: "));
+    assert_non_null(strstr(logged, "option=key file=\"/tmp/option."));
+    assert_int_equal(chmod(path, 0602), 0);
+    assert_non_null(strstr(note(&t, &s, NULL, 0), "option=key"));
+    assert_int_equal(chmod(path, 0640), 0);
+    assert_string_equal(note(&t, &s, NULL, 0), "");
+    s = (struct sample){.name = path, .code = path}; /* a value: the file that it stands in, or the command line */
+    assert_string_equal(note(&t, &s, path, 0), "");
+    assert_string_equal(note(&t, &s, path, 2),
+                        "config.shown: a secret on the command line: every user of this machine can "
+                        "see it option=password\n");
+    assert_int_equal(chmod(path, 0644), 0);
+    assert_non_null(strstr(note(&t, &s, path, 0), "option=password file="));
+    assert_string_equal(note(&t, &s, NULL, 0), "");
+    s = (struct sample){.path = folder, .name = NULL};
+    assert_string_equal(note(&t, &s, path, 0), "");
+    unlink(path);
+    rmdir(folder);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -302,6 +367,7 @@ int main(void)
         cmocka_unit_test(test_bad_default),
         cmocka_unit_test(test_find),
         cmocka_unit_test(test_help),
+        cmocka_unit_test(test_secrets_that_others_see),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

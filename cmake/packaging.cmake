@@ -46,7 +46,7 @@ macro(package_conf component)
     endif()
     if(p_UNIT)
         set(unit ${CMAKE_SOURCE_DIR}/conf/systemd/${p_UNIT}.service)
-        install(FILES ${unit} DESTINATION /lib/systemd/system COMPONENT ${component} EXCLUDE_FROM_ALL)
+        install(FILES ${unit} DESTINATION /usr/lib/systemd/system COMPONENT ${component} EXCLUDE_FROM_ALL)
         # A plain installation has its programs elsewhere.
         file(READ ${unit} text)
         string(REPLACE /usr/sbin/ ${CMAKE_INSTALL_PREFIX}/sbin/ text "${text}")

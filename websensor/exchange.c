@@ -84,13 +84,14 @@ void exchange_on_connection(void *cls, struct MHD_Connection *connection, void *
         }
         return;
     }
-    const union MHD_ConnectionInfo *fd = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
-    const union MHD_ConnectionInfo *address = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
-    if (fd && address) {
-        int number = fd->connect_fd;
-        *socket_context = conn_open(s->conns, number, address->client_addr, mono_now());
+    /* libmicrohttpd 1.0 has one place for what it tells of a connection: each answer is gone with the next question. */
+    const union MHD_ConnectionInfo *info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+    int fd = info ? info->connect_fd : -1;
+    info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+    if (fd >= 0 && info) {
+        *socket_context = conn_open(s->conns, fd, info->client_addr, mono_now());
         if (!*socket_context) {
-            shutdown(number, SHUT_RDWR);
+            shutdown(fd, SHUT_RDWR);
         }
     }
 }

@@ -62,7 +62,8 @@ static bool is_proxy_field(const char *name, size_t len)
            (len == 9 && strncasecmp(name, "X-Real-IP", 9) == 0);
 }
 
-/* libmicrohttpd appends what a folded line (RFC 9112 section 5.2) goes on with to the field's name: "Content-Length3". */
+/* libmicrohttpd 0.9 appends what a folded line (RFC 9112 section 5.2) goes on with to the field's name: "Content-Length3". 1.0 reads the
+ * fold as a blank, as the RFC says. */
 static bool is_folded_length(const char *name, size_t len)
 {
     static const enum framing_field fields[] = {FIELD_CONTENT_LENGTH, FIELD_TRANSFER_ENCODING};

@@ -71,7 +71,8 @@ static enum err err_from_curl(CURLcode code, const char *text)
         if (strstr(text, "CONNECT tunnel failed")) {
             return E_UNREACHABLE; /* the proxy said no */
         }
-        if (strstr(text, "chunked-encoding")) {
+        /* "... in chunked-encoding", "chunk hex-length ...", "invalid chunk size" */
+        if (strstr(text, "chunk")) {
             return E_PROTOCOL;
         }
         return err_from_alert(text, E_RESET); /* TLS 1.3 refuses a client after its handshake */

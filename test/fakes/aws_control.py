@@ -130,7 +130,7 @@ class Account:
             raise Refused(400, "InvalidRequestException")
         issuer = x509.load_pem_x509_certificate(self.ca_cert.read_bytes())
         key = serialization.load_pem_private_key(self.ca_key.read_bytes(), None)
-        now = datetime.datetime.utcnow()
+        now = datetime.datetime.now(datetime.timezone.utc)
         signed = (x509.CertificateBuilder().subject_name(request.subject).issuer_name(issuer.subject)
                   .public_key(request.public_key()).serial_number(x509.random_serial_number())
                   .not_valid_before(now - datetime.timedelta(minutes=1)).not_valid_after(now + datetime.timedelta(days=365))

@@ -13,9 +13,10 @@ PACKAGES = {
                              "/usr/share/man/man8/mosquitto-aws-provision.8.gz",
                              "/usr/share/doc/mosquitto-aws-plugin/troubleshooting.md",
                              "/usr/share/doc/mosquitto-aws-plugin/examples/greenhouse.conf"],
-    "mqttsn-gateway": ["/usr/sbin/mqttsn-gateway", "/lib/systemd/system/mqttsn-gateway.service",
+    "mqttsn-gateway": ["/usr/sbin/mqttsn-gateway", "/usr/lib/systemd/system/mqttsn-gateway.service",
                        "/etc/mosquitto-aws/mqttsn-gateway.conf", "/usr/share/man/man8/mqttsn-gateway.8.gz"],
-    "mosquitto-aws-websensor": ["/usr/sbin/websensor", "/lib/systemd/system/websensor.service", "/etc/mosquitto-aws/websensor.conf",
+    "mosquitto-aws-websensor": ["/usr/sbin/websensor", "/usr/lib/systemd/system/websensor.service",
+                                "/etc/mosquitto-aws/websensor.conf",
                                 "/usr/share/mosquitto-aws/systemd/websensor-https.conf", "/usr/share/man/man8/websensor.8.gz",
                                 "/usr/sbin/mosquitto-aws-websensor-setup", "/usr/share/man/man8/mosquitto-aws-websensor-setup.8.gz"],
     "mosquitto-aws-dashboard": ["/usr/lib/mosquitto-aws/dashboard.cgi", "/usr/share/mosquitto-aws/dashboard/index.html",
@@ -88,7 +89,7 @@ def root(packages, tmp_path_factory):
     dropins = root / "etc/systemd/system/mosquitto.service.d"
     dropins.mkdir(parents=True)
     shutil.copy(root / "usr/share/mosquitto-aws/systemd/mosquitto-sandbox.conf", dropins / "sandbox.conf")
-    shutil.copy("/lib/systemd/system/mosquitto.service", root / "lib/systemd/system/")
+    shutil.copy("/lib/systemd/system/mosquitto.service", root / "usr/lib/systemd/system/")
     (root / "bin").mkdir(exist_ok=True)
     shutil.copy("/usr/sbin/mosquitto", root / "usr/sbin/")
     shutil.copy("/bin/kill", root / "bin/")
@@ -102,7 +103,7 @@ def test_tools_run_by_name(root, tool):
 
 @pytest.mark.parametrize("unit", ["mqttsn-gateway", "websensor"])
 def test_units_start_what_is_installed(root, unit):
-    text = (root / f"lib/systemd/system/{unit}.service").read_text()
+    text = (root / f"usr/lib/systemd/system/{unit}.service").read_text()
     program, conf = re.search(r"^ExecStart=(\S+) -c (\S+)", text, re.M).groups()
     assert (root / program.lstrip("/")).exists() and (root / conf.lstrip("/")).exists()
 

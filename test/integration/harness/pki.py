@@ -59,7 +59,7 @@ class Pki:
         ca_cert = x509.load_pem_x509_certificate(self.ca.read_bytes())
         ca_key = serialization.load_pem_private_key((self.directory / "ca.key").read_bytes(), None)
         key = ec.generate_private_key(ec.SECP256R1())
-        now = datetime.datetime.utcnow()
+        now = datetime.datetime.now(datetime.timezone.utc)
         usage = ExtendedKeyUsageOID.SERVER_AUTH if server else ExtendedKeyUsageOID.CLIENT_AUTH
         builder = (x509.CertificateBuilder()
                    .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]))
@@ -67,7 +67,8 @@ class Pki:
                    .not_valid_before(now + datetime.timedelta(days=days_from))
                    .not_valid_after(now + datetime.timedelta(days=days_to))
                    .add_extension(x509.SubjectAlternativeName([x509.DNSName(h) for h in hosts]), False)
-                   .add_extension(x509.ExtendedKeyUsage([usage]), False))
+                   .add_extension(x509.ExtendedKeyUsage([usage]), False)
+                   .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_cert.public_key()), False))
         cert = builder.sign(ca_key, hashes.SHA256())
         identity = self._identity(name)
         identity.cert.write_bytes(cert.public_bytes(serialization.Encoding.PEM))

@@ -2,11 +2,14 @@
  *
  *   spool.c              appending (broker's thread), accessors
  *   spool_segments.c     the list of live segments and the life of a removed one
- *   spool_recover.c      reading what is there at opening
+ *   spool_load.c         which segments there are at opening
+ *   spool_recover.c      what is in them
  *   spool_places.c       the cursors at opening
  *   spool_salvage.c      setting damaged segments aside
  *   spool_open.c         options, folder, lock, cursors; closing
- *   spool_maintenance.c  the loop: sync, next segment, deletion, cursor files, waking
+ *   spool_maintenance.c  the loop: waking, housekeeping, when the next two are due
+ *   spool_sync.c         what was appended, cursors and folder to disk
+ *   spool_files.c        the next segment, deletion
  *   cursor.c             reading, window
  */
 #ifndef PLUGIN_SPOOL_INTERNAL_H
@@ -162,11 +165,31 @@ MUST_CHECK enum err spool_roll(struct spool *s, size_t length);
  * mean nothing for now. Loop thread. */
 MUST_CHECK enum err spool_follow_folder(struct spool *s);
 
+/* To be called when a handle of the loop or a job of the pool has ended: on_stopped follows once the last one has. Loop thread. */
+void spool_finish_stop(struct spool *s);
+
+/* --- spool_sync.c --- */
+
+/* `data`: it is time to sync what was appended. `cursors`: it is time to write their places. Nothing while a job runs. Loop thread. */
+void spool_start_sync(struct spool *s, bool data, bool cursors);
+
+/* --- spool_files.c --- */
+
+/* Prepares the next segment, if it is time to, and deletes the files of removed ones. While a job runs: once more after it. Loop
+ * thread. */
+void spool_start_files(struct spool *s);
+
 /* --- spool_open.c --- */
 
 /* Makes the folder and the lock anew if somebody removed them. Broker's thread. */
 MUST_CHECK enum err spool_attach(struct spool *s, struct spool_error *error);
 void spool_error_set(struct spool_error *error, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* --- spool_load.c --- */
+
+/* Links all segments of the folder as live ones, in order of age, not mapped; those without a sound header are marked damaged. Before that,
+ * what a crash has cut short is brought to its end. Broker's thread, at opening. */
+MUST_CHECK enum err spool_load(struct spool *s, struct spool_error *error);
 
 /* --- spool_recover.c --- */
 

@@ -62,16 +62,6 @@ struct mono session_deadline(const struct session *s)
     return mono_min(s->supervise, mono_min(s->retry, s->relink));
 }
 
-size_t session_memory(const struct session *s)
-{
-    size_t n = sizeof(*s) + s->client_id_len + s->queue_bytes + s->queue_count * sizeof(struct queued);
-    n += s->topics.cap * sizeof(struct topics_entry) + s->topics.bytes;
-    n += s->subs_count * sizeof(struct subscription) + s->subs_bytes;
-    n += s->requests_cap * sizeof(struct request);
-    n += s->will ? sizeof(*s->will) + s->will->topic_len + s->will->payload_len : 0;
-    return n;
-}
-
 void session_send(struct session *s, const struct mqttsn_packet *p)
 {
     s->env->ops->send(s->owner, p);

@@ -161,7 +161,4 @@ void session_end(struct session *s, struct mono now);
 /* Makes an offline session that was kept forget all, so that it is over. */
 void session_forget(struct session *s);
 
-/* Bytes of memory held, queues included. */
-size_t session_memory(const struct session *s);
-
 #endif

@@ -266,11 +266,6 @@ enum err mqtt_client_publish(struct mqtt_client *c, const struct mqtt_publish *p
     return E_FULL;
 }
 
-size_t mqtt_client_inflight(const struct mqtt_client *c)
-{
-    return c->session.publishes;
-}
-
 enum err mqtt_client_subscribe(struct mqtt_client *c, const struct mqtt_subscription *filters, size_t count,
                                uint64_t token)
 {

@@ -51,8 +51,6 @@ MUST_CHECK enum err mqtt_client_connect(uv_loop_t *loop, const struct mqtt_clien
  * E_AGAIN: not connected (yet). E_TOO_LARGE: over the server's Maximum Packet Size or the output; E_UNSUPPORTED,
  * E_INVALID as mqtt_session_publish. */
 MUST_CHECK enum err mqtt_client_publish(struct mqtt_client *c, const struct mqtt_publish *p, uint64_t token);
-/* Publishes of QoS 1 and 2 sent and not settled. */
-size_t mqtt_client_inflight(const struct mqtt_client *c);
 
 /* As mqtt_session_subscribe and mqtt_session_unsubscribe: on_subscribed brings the token and the codes. */
 MUST_CHECK enum err mqtt_client_subscribe(struct mqtt_client *c, const struct mqtt_subscription *filters, size_t count,

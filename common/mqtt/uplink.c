@@ -358,8 +358,3 @@ enum err uplink_ack(struct uplink *u, uint16_t packet_id, uint8_t reason)
 {
     return uplink_is_up(u) ? mqtt_client_ack(u->client, packet_id, reason) : E_AGAIN;
 }
-
-size_t uplink_inflight(const struct uplink *u)
-{
-    return u->client ? mqtt_client_inflight(u->client) : 0;
-}

@@ -125,7 +125,5 @@ MUST_CHECK enum err uplink_subscribe(struct uplink *u, const struct mqtt_subscri
                                      uint64_t token);
 MUST_CHECK enum err uplink_unsubscribe(struct uplink *u, const struct bytes *filters, size_t count, uint64_t token);
 MUST_CHECK enum err uplink_ack(struct uplink *u, uint16_t packet_id, uint8_t reason);
-/* Publishes of QoS 1 and 2 sent and not settled. */
-size_t uplink_inflight(const struct uplink *u);
 
 #endif

@@ -19,7 +19,6 @@ static void stream_free(struct stream *s)
     buffer_finish(&s->out);
     buffer_finish(&s->sending);
     buffer_finish(&s->wire);
-    buffer_finish(&s->held);
     free(s->detail);
     turn_put(s->turn);
     free(s);
@@ -102,7 +101,7 @@ static void on_poll(uv_poll_t *poll, int status, int events)
 int stream_wanted(const struct stream *s)
 {
     int wanted = 0;
-    if (s->state != STREAM_OPEN || !(s->paused || s->later)) {
+    if (s->state != STREAM_OPEN || !s->later) {
         wanted |= UV_READABLE;
     }
     if (s->blocked) {
@@ -177,7 +176,6 @@ static void on_turn(struct turn_item *item)
     if (gather(s)) {
         return;
     }
-    stream_read_held(s);
     stream_flush(s);
     acknowledge(s);
     if (s->out.len == 0) {
@@ -295,7 +293,6 @@ enum err stream_connect(uv_loop_t *loop, const struct stream_options *o, const s
     buffer_init(&s->out, s->write_max);
     buffer_init(&s->sending, s->write_max);
     buffer_init(&s->wire, (size_t)2 * TURN_WIRE_MAX);
-    buffer_init(&s->held, TURN_READ_SIZE);
     enum err e = turn_get(loop, &s->turn);
     if (e != E_OK) {
         free(s);
@@ -415,22 +412,6 @@ void stream_await_drain(struct stream *s)
 {
     if (s->state == STREAM_OPEN) {
         s->want_drain = true;
-        turn_add(s->turn, &s->item);
-    }
-}
-
-void stream_pause_reading(struct stream *s)
-{
-    if (s->state < STREAM_LINGERING) {
-        s->paused = true;
-        turn_add(s->turn, &s->item);
-    }
-}
-
-void stream_resume_reading(struct stream *s)
-{
-    if (s->state < STREAM_LINGERING) {
-        s->paused = false;
         turn_add(s->turn, &s->item);
     }
 }

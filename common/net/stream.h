@@ -78,9 +78,6 @@ void stream_send_through(struct stream *s, int fd);
 /* Bytes written that the kernel has not taken. */
 size_t stream_pending(const struct stream *s);
 
-/* After a pause no on_data comes until reading is resumed; nor is the end of the connection noticed, unless writing fails. */
-void stream_pause_reading(struct stream *s);
-void stream_resume_reading(struct stream *s);
 /* For input that nobody waits for, such as acknowledgements: what comes from now on is looked at in `ms` milliseconds, all of it together,
  * and in between does not wake the loop; the end of the connection is noticed as late. Once: then every input counts again. 0 ends it early.
  * Does nothing unless open, nor (but for 0) while it lasts. */

@@ -35,9 +35,7 @@ struct stream {
     int write_error; /* errno of write_broken */
 
     uint32_t connect_timeout_ms;
-    bool paused : 1;       /* by the owner */
     bool later : 1;        /* stream_read_later: until `timer` */
-    bool held_back : 1;    /* TLS input was not looked at because of the pause: in `held`, or inside TLS */
     bool blocked : 1;      /* the kernel takes no more: wait for writable */
     bool want_drain : 1;   /* on_drain is due when pending has fallen */
     bool write_broken : 1; /* what the peer has sent before is still read */
@@ -55,8 +53,7 @@ struct stream {
     size_t sent;
     struct buffer wire;
     size_t wire_sent;
-    struct buffer held; /* received TLS records, not looked at while paused */
-    char *detail;       /* of on_close; NULL = "" */
+    char *detail; /* of on_close; NULL = "" */
 };
 
 /* Ends the stream: on_close follows at the end of this turn. Does nothing when it has ended already. */
@@ -70,8 +67,6 @@ void stream_watch(struct stream *s);
 
 /* The socket became readable; `all`: it has an error behind the data, read up to that. */
 void stream_read(struct stream *s, bool all);
-/* Takes up TLS input that was held back by a pause. */
-void stream_read_held(struct stream *s);
 /* Begins (or goes on with) the TLS handshake. */
 void stream_handshake(struct stream *s, struct bytes *in);
 /* Gives the kernel as much as it takes. */

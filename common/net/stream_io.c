@@ -137,8 +137,8 @@ void stream_flush(struct stream *s)
 
 void stream_send_through(struct stream *s, int fd)
 {
-    bool more = s->state != STREAM_OPEN || s->blocked || s->write_broken || s->acknowledge || s->held_back ||
-                s->want_drain || s->gathers || stream_pending(s) != s->out.len;
+    bool more = s->state != STREAM_OPEN || s->blocked || s->write_broken || s->acknowledge || s->want_drain ||
+                s->gathers || stream_pending(s) != s->out.len;
     if (more) {
         return; /* it stands in the turn's list */
     }
@@ -163,19 +163,11 @@ static void deliver(struct stream *s, struct bytes data)
     }
 }
 
-static void hold(struct stream *s, struct bytes rest)
-{
-    s->held_back = true;
-    if (rest.len > 0 && buffer_append(&s->held, rest) != E_OK) {
-        stream_finish(s, E_NOMEM, "input of TLS");
-    }
-}
-
 static void read_records(struct stream *s, struct bytes *in)
 {
     uint8_t *plain = turn_plain_space(s->turn);
     enum err e = E_OK;
-    while (e == E_OK && s->state == STREAM_OPEN && !s->paused) {
+    while (e == E_OK && s->state == STREAM_OPEN) {
         size_t len = 0;
         e = tls_session_read(s->tls, in, turn_wire(s->turn), plain, TURN_READ_SIZE, &len);
         stream_send_wire(s);
@@ -184,9 +176,7 @@ static void read_records(struct stream *s, struct bytes *in)
     if (s->state != STREAM_OPEN) {
         return; /* closed by the owner */
     }
-    if (s->paused && (e == E_OK || e == E_CLOSED)) {
-        hold(s, *in); /* TLS will say again that it is closed */
-    } else if (e == E_CLOSED) {
+    if (e == E_CLOSED) {
         stream_finish(s, E_CLOSED, "");
     } else if (e != E_AGAIN) {
         stream_finish(s, e, tls_session_detail(s->tls));
@@ -277,34 +267,16 @@ static bool receive(struct stream *s, bool all)
     return false;
 }
 
-static bool reading(const struct stream *s)
-{
-    return s->state != STREAM_OPEN || !s->paused;
-}
-
 void stream_read(struct stream *s, bool all)
 {
     /* One receive a turn keeps the loop fair; poll tells again when there is more. */
     unsigned limit = all ? READS_AT_END : 1;
     bool more = true;
     s->pulled = false;
-    for (unsigned i = 0; more && i < limit + s->pulled && s->state < STREAM_CLOSED && reading(s); i++) {
+    for (unsigned i = 0; more && i < limit + s->pulled && s->state < STREAM_CLOSED; i++) {
         more = receive(s, all);
     }
     if (all && s->state < STREAM_CLOSED) {
         take_failure(s, ECONNRESET);
     }
-}
-
-void stream_read_held(struct stream *s)
-{
-    if (s->state != STREAM_OPEN || s->paused || !s->held_back) {
-        return;
-    }
-    s->held_back = false;
-    struct buffer held = s->held;
-    buffer_init(&s->held, held.max);
-    struct bytes in = buffer_bytes(&held);
-    read_records(s, &in);
-    buffer_finish(&held);
 }

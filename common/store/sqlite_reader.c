@@ -11,11 +11,10 @@
 /* Rows and bytes that are copied out at a time; one row may go beyond PAGE_BYTES. */
 enum { PAGE_ROWS = 512, PAGE_BYTES = 1 << 20, PAGE_BYTES_MAX = 64 << 20 };
 
-enum statement { SQL_SENSORS, SQL_SENSOR, SQL_OLDEST, SQL_NEWEST, SQL_COUNT_ /* number of statements */ };
+enum statement { SQL_SENSORS, SQL_OLDEST, SQL_NEWEST, SQL_COUNT_ /* number of statements */ };
 
 static const char *const statement_text[SQL_COUNT_] = {
     [SQL_SENSORS] = "SELECT sensor, first, last, count FROM sensor WHERE sensor > ?1 ORDER BY sensor",
-    [SQL_SENSOR] = "SELECT sensor, first, last, count FROM sensor WHERE sensor = ?1",
     [SQL_OLDEST] = "SELECT timestamp, topic, message FROM measurement"
                    " WHERE sensor = ?1 AND timestamp BETWEEN ?2 AND ?3 ORDER BY timestamp",
     [SQL_NEWEST] = "SELECT timestamp, topic, message FROM measurement"
@@ -235,24 +234,6 @@ enum err sqlite_reader_sensors(struct sqlite_reader *r, bool (*fn)(void *ctx, co
         }
     }
     return E_OK;
-}
-
-enum err sqlite_reader_sensor(struct sqlite_reader *r, struct bytes name, struct sqlite_sensor *out,
-                              struct sqlite_error *error)
-{
-    size_t count = 0;
-    bool end;
-    bind_text(r->statements[SQL_SENSOR], name);
-    enum err e = read_page(r, SQL_SENSOR, copy_sensor, 1, &count, &end, error);
-    if (e == E_OK && count == 0) {
-        snprintf(error->text, sizeof(error->text), "%.200s: no such sensor", r->path);
-        e = E_NOT_FOUND;
-    }
-    if (e == E_OK) {
-        *out = sensor_of(r, &r->page[0]);
-        out->sensor = name;
-    }
-    return e;
 }
 
 /* Calls fn for the rows of a page. false: it wants no more. */

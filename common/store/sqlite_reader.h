@@ -30,10 +30,6 @@ MUST_CHECK enum err sqlite_reader_sensors(struct sqlite_reader *r,
                                           bool (*fn)(void *ctx, const struct sqlite_sensor *sensor), void *ctx,
                                           struct sqlite_error *error);
 
-/* One sensor. E_NOT_FOUND: it has no measurements. out->sensor is `name`. */
-MUST_CHECK enum err sqlite_reader_sensor(struct sqlite_reader *r, struct bytes name, struct sqlite_sensor *out,
-                                         struct sqlite_error *error);
-
 struct sqlite_row {
     int64_t timestamp_ms;
     struct bytes topic;   /* borrowed during the callback */

@@ -119,9 +119,8 @@ static void test_send_through(void **state)
     close(fd);
 }
 
-/* The loop's thread finds out, and ends the stream. */
-/* A borrower that ends a pause, too, leaves it to the loop to watch the socket again, whether or not it has sent something. */
-static void test_send_through_after_pause(void **state)
+/* A borrower that ends stream_read_later, too, leaves it to the loop to watch the socket again, whether or not it has sent something. */
+static void test_send_through_after_read_later(void **state)
 {
     struct peer peer;
     struct client c;
@@ -132,10 +131,10 @@ static void test_send_through_after_pause(void **state)
     client_run_until_open(&c);
     int fd = dup(stream_share(c.stream));
     for (unsigned i = 0; i < 2; i++) {
-        stream_pause_reading(c.stream);
+        stream_read_later(c.stream, 60000);
         assert_int_equal(stream_write(c.stream, BYTES("answer")), E_OK);
         client_run_ms(&c, 30);
-        stream_resume_reading(c.stream);
+        stream_read_later(c.stream, 0);
         if (i == 1) {
             assert_int_equal(stream_write(c.stream, BYTES("answer")), E_OK);
         }
@@ -147,6 +146,7 @@ static void test_send_through_after_pause(void **state)
     close(fd);
 }
 
+/* The loop's thread finds out, and ends the stream. */
 static void test_send_through_broken(void **state)
 {
     struct peer peer;
@@ -443,45 +443,6 @@ static void test_too_large(void **state)
 
 /* --- reading --- */
 
-static void send_megabyte(int fd, void *arg)
-{
-    static char data[1024 * 1024];
-    (void)arg;
-    peer_send(fd, data, sizeof(data));
-    wait_for_end(fd, NULL);
-}
-
-static void pause_at_data(struct client *c, struct bytes data)
-{
-    assert_int_equal(buffer_append(&c->data, data), E_OK);
-    stream_pause_reading(c->stream);
-}
-
-static void test_pause(void **state)
-{
-    struct peer peer;
-    struct client c;
-    (void)state;
-    peer_start(&peer, 1, send_megabyte, NULL);
-    client_init(&c);
-    c.on_data = pause_at_data;
-    client_connect(&c, peer.port, NULL);
-    unsigned pauses = 0;
-    while (c.data.len < 1024 * 1024) {
-        size_t before = c.data.len;
-        client_run_until_received(&c, before + 1);
-        before = c.data.len;
-        if (pauses++ < 3) {
-            client_run_ms(&c, 30);
-            assert_int_equal(c.data.len, before);
-        }
-        stream_resume_reading(c.stream);
-    }
-    assert_true(pauses >= 16);
-    client_finish(&c);
-    peer_stop(&peer);
-}
-
 static void send_byte_by_byte(int fd, void *arg)
 {
     const char *text = arg;
@@ -660,7 +621,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_echo),
         cmocka_unit_test(test_send_through),
-        cmocka_unit_test(test_send_through_after_pause),
+        cmocka_unit_test(test_send_through_after_read_later),
         cmocka_unit_test(test_send_through_broken),
         cmocka_unit_test(test_peer_closes),
         cmocka_unit_test(test_reset_after_data),
@@ -673,7 +634,6 @@ int main(void)
         cmocka_unit_test(test_writes_of_one_turn_leave_together),
         cmocka_unit_test(test_backpressure),
         cmocka_unit_test(test_too_large),
-        cmocka_unit_test(test_pause),
         cmocka_unit_test(test_byte_by_byte),
         cmocka_unit_test(test_read_later),
         cmocka_unit_test(test_read_later_ended_early),

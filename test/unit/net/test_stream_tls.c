@@ -238,58 +238,14 @@ static void test_bulk_both_ways(void **state)
     tls_unref(tls);
 }
 
-static void pause_at_data(struct client *c, struct bytes data)
-{
-    assert_int_equal(buffer_append(&c->data, data), E_OK);
-    stream_pause_reading(c->stream);
-}
-
 static void send_megabyte(int fd, void *arg)
 {
     struct tls_server *s = arg;
     static char data[1024 * 1024];
-    for (size_t i = 0; i < sizeof(data); i++) {
-        data[i] = (char)(i >> 10);
-    }
     if (peer_tls_accept(&s->tls, fd)) {
         SSL_write(s->tls.ssl, data, sizeof(data));
     }
     peer_tls_end(&s->tls, true);
-}
-
-static void test_pause(void **state)
-{
-    struct tls_server server;
-    struct client c;
-    (void)state;
-    struct tls_context *tls = tls_side_trusting(&pki, "ca.pem");
-    tls_server_start(&server, &pki, "server", NULL, 1, send_megabyte);
-    client_init(&c);
-    c.on_data = pause_at_data;
-    client_connect(&c, server.peer.port, tls);
-    unsigned pauses = 0;
-    while (c.data.len < 1024 * 1024) {
-        size_t before = c.data.len;
-        client_run_until_received(&c, before + 1);
-        before = c.data.len;
-        if (pauses++ < 5) {
-            client_run_ms(&c, 20);
-            assert_int_equal(c.data.len, before);
-            assert_int_equal(c.closed, 0);
-        }
-        stream_resume_reading(c.stream);
-    }
-    for (size_t i = 0; i < c.data.len; i++) {
-        if (c.data.data[i] != (uint8_t)(i >> 10)) {
-            fail_msg("byte %zu differs", i);
-        }
-    }
-    client_run_until_closed(&c);
-    assert_int_equal(c.reason, E_CLOSED);
-    assert_string_equal(c.detail, "");
-    client_finish(&c);
-    tls_server_stop(&server);
-    tls_unref(tls);
 }
 
 /* --- byte by byte, through a relay --- */
@@ -512,7 +468,6 @@ int main(void)
         cmocka_unit_test(test_tls12),
         cmocka_unit_test(test_start_tls),
         cmocka_unit_test(test_bulk_both_ways),
-        cmocka_unit_test(test_pause),
         cmocka_unit_test(test_byte_by_byte),
         cmocka_unit_test(test_reset_anywhere),
         cmocka_unit_test(test_end_with_and_without_notify),

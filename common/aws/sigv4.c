@@ -9,7 +9,6 @@
 
 #define HASH_SIZE 32u
 #define ALGORITHM "AWS4-HMAC-SHA256"
-#define EXPIRES_MAX_S 604800u
 
 /* Every step below stays under SIGV4_TEXT_MAX, so that a full buffer means too large a request. */
 static enum err full_is_too_large(enum err e)
@@ -134,7 +133,7 @@ static enum err append_scope(const struct sigv4_scope *s, const char *date, stru
     return buffer_appendf(out, "%.8s/%s/%s/aws4_request", date, s->region, s->service);
 }
 
-/* The headers that are signed: the caller's, and in the header form the two that signing adds. */
+/* The headers that are signed: the caller's and the two that signing adds. */
 static enum err collect_headers(const struct sigv4_request *r, const char *date, struct bytes token,
                                 struct sigv4_header_list *l)
 {
@@ -143,7 +142,7 @@ static enum err collect_headers(const struct sigv4_request *r, const char *date,
     for (size_t i = 0; i < r->header_count && !e; i++) {
         e = sigv4_header_list_add(l, r->headers[i].name, r->headers[i].value);
     }
-    if (!e && date) {
+    if (!e) {
         e = sigv4_header_list_add(l, BYTES("x-amz-date"), bytes_str(date));
     }
     if (!e && token.len) {
@@ -152,14 +151,13 @@ static enum err collect_headers(const struct sigv4_request *r, const char *date,
     return e;
 }
 
-static enum err append_canonical(const struct sigv4_request *r, struct bytes query, const struct sigv4_header_list *l,
-                                 struct buffer *out)
+static enum err append_canonical(const struct sigv4_request *r, const struct sigv4_header_list *l, struct buffer *out)
 {
     enum err e = buffer_append(out, r->method);
     e = e ? e : buffer_append_byte(out, '\n');
     e = e ? e : sigv4_append_path(out, r->path, r->keep_path);
     e = e ? e : buffer_append_byte(out, '\n');
-    e = e ? e : sigv4_append_query(out, query);
+    e = e ? e : sigv4_append_query(out, r->query);
     e = e ? e : buffer_append_byte(out, '\n');
     e = e ? e : sigv4_append_headers(out, l);
     e = e ? e : buffer_append_byte(out, '\n');
@@ -176,7 +174,7 @@ enum err sigv4_canonical_request(const struct sigv4_identity *identity, const st
     struct sigv4_header_list headers;
     enum err e = format_date(now, date);
     e = e ? e : collect_headers(r, date, identity->session_token, &headers);
-    return e ? e : append_canonical(r, r->query, &headers, out);
+    return e ? e : append_canonical(r, &headers, out);
 }
 
 enum err sigv4_string_to_sign(const struct sigv4_scope *s, struct bytes canonical_request, struct wall now,
@@ -192,8 +190,8 @@ enum err sigv4_string_to_sign(const struct sigv4_scope *s, struct bytes canonica
     return full_is_too_large(e);
 }
 
-/* Signs a request whose headers are collected and whose query string is complete. */
-static enum err sign(struct sigv4_scope *s, struct bytes secret, const struct sigv4_request *r, struct bytes query,
+/* Signs a request whose headers are collected. */
+static enum err sign(struct sigv4_scope *s, struct bytes secret, const struct sigv4_request *r,
                      const struct sigv4_header_list *l, struct wall now, char signature[static SIGV4_HASH_HEX_SIZE])
 {
     char date[SIGV4_DATE_SIZE];
@@ -204,7 +202,7 @@ static enum err sign(struct sigv4_scope *s, struct bytes secret, const struct si
     buffer_init(&text, SIGV4_TEXT_MAX);
     enum err e = format_date(now, date);
     e = e ? e : derive_key(s, secret, date);
-    e = e ? e : append_canonical(r, query, l, &canonical);
+    e = e ? e : append_canonical(r, l, &canonical);
     e = e ? e : sigv4_string_to_sign(s, buffer_bytes(&canonical), now, &text);
     e = e ? e : hmac(bytes_make(s->key, HASH_SIZE), buffer_bytes(&text), digest);
     if (!e) {
@@ -224,7 +222,7 @@ enum err sigv4_sign_headers(struct sigv4_scope *s, const struct sigv4_identity *
     buffer_clear(a);
     enum err e = format_date(now, out->date);
     e = e ? e : collect_headers(r, out->date, identity->session_token, &headers);
-    e = e ? e : sign(s, identity->secret_key, r, r->query, &headers, now, signature);
+    e = e ? e : sign(s, identity->secret_key, r, &headers, now, signature);
     e = e ? e : buffer_append_str(a, ALGORITHM " Credential=");
     e = e ? e : buffer_append(a, identity->access_key);
     e = e ? e : buffer_append_byte(a, '/');
@@ -236,51 +234,5 @@ enum err sigv4_sign_headers(struct sigv4_scope *s, const struct sigv4_identity *
     if (!e) {
         a->len--;
     }
-    return full_is_too_large(e);
-}
-
-/* The request's own parameters and those of the signature, X-Amz-Signature excepted. */
-static enum err append_presign_parameters(const struct sigv4_scope *s, const struct sigv4_identity *identity,
-                                          const struct sigv4_request *r, const struct sigv4_header_list *headers,
-                                          const char *date, uint32_t expires_s, struct buffer *out)
-{
-    struct buffer value;
-    buffer_init(&value, SIGV4_TEXT_MAX);
-    enum err e = sigv4_append_query(out, r->query);
-    e = e ? e : buffer_appendf(out, "%sX-Amz-Algorithm=" ALGORITHM "&X-Amz-Credential=", out->len ? "&" : "");
-    e = e ? e : buffer_append(&value, identity->access_key);
-    e = e ? e : buffer_append_byte(&value, '/');
-    e = e ? e : append_scope(s, date, &value);
-    e = e ? e : sigv4_append_encoded(out, buffer_bytes(&value), false);
-    e = e ? e : buffer_appendf(out, "&X-Amz-Date=%s&X-Amz-Expires=%u&X-Amz-SignedHeaders=", date, expires_s);
-    buffer_clear(&value);
-    e = e ? e : sigv4_append_header_names(&value, headers);
-    e = e ? e : sigv4_append_encoded(out, buffer_bytes(&value), false);
-    if (!e && identity->session_token.len) {
-        e = buffer_append_str(out, "&X-Amz-Security-Token=");
-        e = e ? e : sigv4_append_encoded(out, identity->session_token, false);
-    }
-    buffer_finish(&value);
-    return e;
-}
-
-enum err sigv4_sign_query(struct sigv4_scope *s, const struct sigv4_identity *identity, const struct sigv4_request *r,
-                          struct wall now, uint32_t expires_s, struct buffer *query)
-{
-    if (expires_s == 0 || expires_s > EXPIRES_MAX_S) {
-        return E_INVALID;
-    }
-    char date[SIGV4_DATE_SIZE];
-    char signature[SIGV4_HASH_HEX_SIZE];
-    struct sigv4_header_list headers;
-    struct buffer unsigned_query;
-    buffer_init(&unsigned_query, SIGV4_TEXT_MAX);
-    enum err e = format_date(now, date);
-    e = e ? e : collect_headers(r, NULL, bytes_str(NULL), &headers);
-    e = e ? e : append_presign_parameters(s, identity, r, &headers, date, expires_s, &unsigned_query);
-    e = e ? e : sign(s, identity->secret_key, r, buffer_bytes(&unsigned_query), &headers, now, signature);
-    e = e ? e : buffer_append(query, buffer_bytes(&unsigned_query));
-    e = e ? e : buffer_appendf(query, "&X-Amz-Signature=%s", signature);
-    buffer_finish(&unsigned_query);
     return full_is_too_large(e);
 }

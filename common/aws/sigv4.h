@@ -1,7 +1,6 @@
 /* AWS Signature Version 4 ("AWS Signature Version 4 for API requests", IAM User Guide): a pure function from request,
- * identity and time to a signature, as an Authorization header or as a query string. The signing key, which changes once a
- * day, is cached in the scope. OpenSSL's digests stay behind this door. A scope belongs to one thread at a time; everything
- * else may be called from any thread. */
+ * identity and time to an Authorization header. The signing key, which changes once a day, is cached in the scope. OpenSSL's digests
+ * stay behind this door. A scope belongs to one thread at a time; everything else may be called from any thread. */
 #ifndef AWS_SIGV4_H
 #define AWS_SIGV4_H
 
@@ -11,7 +10,7 @@
 #define SIGV4_DATE_SIZE 17       /* "20150830T123600Z" and NUL */
 #define SIGV4_HASH_HEX_SIZE 65   /* SHA-256 in lower-case hex, and NUL */
 #define SIGV4_HEADERS_MAX 32u    /* headers of a request, those that signing adds included */
-#define SIGV4_PARAMETERS_MAX 64u /* parameters of a query string, those that signing adds included */
+#define SIGV4_PARAMETERS_MAX 64u /* parameters of a query string */
 #define SIGV4_TEXT_MAX 65536u    /* ceiling for canonical request and query string */
 
 /* Who signs. Borrowed. session_token may be empty (long-lived keys). */
@@ -49,7 +48,7 @@ struct sigv4_request {
     const char *payload_hash; /* sigv4_hash() of the body, or "UNSIGNED-PAYLOAD" */
 };
 
-/* Results of header signing: send `date` as X-Amz-Date, the identity's session token (if any) as X-Amz-Security-Token,
+/* Results of signing: send `date` as X-Amz-Date, the identity's session token (if any) as X-Amz-Security-Token,
  * `authorization` as Authorization. */
 struct sigv4_signed {
     char date[SIGV4_DATE_SIZE];
@@ -67,19 +66,13 @@ MUST_CHECK enum err sigv4_hash(struct bytes body, char out[static SIGV4_HASH_HEX
 void sigv4_signed_init(struct sigv4_signed *out);
 void sigv4_signed_finish(struct sigv4_signed *out);
 
-/* Signs for the header form. `out` is initialised and may be reused for any number of requests. E_TOO_LARGE over the
+/* Signs. `out` is initialised and may be reused for any number of requests. E_TOO_LARGE over the
  * ceilings above, E_MALFORMED for a path that does not begin with '/', E_NOMEM. */
 MUST_CHECK enum err sigv4_sign_headers(struct sigv4_scope *s, const struct sigv4_identity *identity,
                                        const struct sigv4_request *r, struct wall now, struct sigv4_signed *out);
 
-/* Signs for the query form: appends to `query` the complete new query string (the request's own parameters, those of the
- * signature, X-Amz-Signature), valid for expires_s seconds (1 to 604800: seven days). */
-MUST_CHECK enum err sigv4_sign_query(struct sigv4_scope *s, const struct sigv4_identity *identity,
-                                     const struct sigv4_request *r, struct wall now, uint32_t expires_s,
-                                     struct buffer *query);
-
-/* The two steps before the signature, for tests and for logs of what was signed: appends the canonical request of the header
- * form; and the string to sign made of a canonical request. */
+/* The two steps before the signature, for tests and for logs of what was signed: appends the canonical request; and the
+ * string to sign made of a canonical request. */
 MUST_CHECK enum err sigv4_canonical_request(const struct sigv4_identity *identity, const struct sigv4_request *r,
                                             struct wall now, struct buffer *out);
 MUST_CHECK enum err sigv4_string_to_sign(const struct sigv4_scope *s, struct bytes canonical_request, struct wall now,

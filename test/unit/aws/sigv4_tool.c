@@ -1,6 +1,5 @@
 /* Reads one JSON object per line (method, path, query, headers [[name, value]...], payload_hash, access_key, secret_key,
- * token, region, service, time in ms, expires or null) and prints the Authorization header, or for a request with "expires"
- * the signed query string. */
+ * token, region, service, time in ms) and prints the Authorization header. */
 #include "aws/sigv4.h"
 
 #include <cjson/cJSON.h>
@@ -30,23 +29,16 @@ static enum err sign_line(const cJSON *o)
     struct sigv4_identity identity = {bytes_str(text(o, "access_key")), bytes_str(text(o, "secret_key")),
                                       bytes_str(text(o, "token"))};
     struct wall now = {(int64_t)cJSON_GetNumberValue(cJSON_GetObjectItemCaseSensitive(o, "time"))};
-    const cJSON *expires = cJSON_GetObjectItemCaseSensitive(o, "expires");
     struct sigv4_scope scope;
     struct sigv4_signed signature;
-    struct buffer query;
     sigv4_signed_init(&signature);
-    buffer_init(&query, SIGV4_TEXT_MAX);
     enum err e = sigv4_scope_init(&scope, text(o, "region"), text(o, "service"));
-    if (!e && cJSON_IsNumber(expires)) {
-        e = sigv4_sign_query(&scope, &identity, &r, now, (uint32_t)expires->valueint, &query);
-        printf("%.*s\n", (int)query.len, e ? err_name(e) : (const char *)query.data);
-    } else if (!e) {
+    if (!e) {
         e = sigv4_sign_headers(&scope, &identity, &r, now, &signature);
         printf("%s\n", e ? err_name(e) : (const char *)signature.authorization.data);
     }
     sigv4_scope_finish(&scope);
     sigv4_signed_finish(&signature);
-    buffer_finish(&query);
     return e;
 }
 

@@ -10,7 +10,7 @@ from unittest import mock
 from urllib.parse import quote
 
 import pytest
-from botocore.auth import SigV4Auth, SigV4QueryAuth
+from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
@@ -36,6 +36,8 @@ def some_text(rng, longest=12, alphabet=TEXT):
 def random_request(rng):
     host = rng.choice(["dynamodb.eu-central-1.amazonaws.com", "example.org", "127.0.0.1:8000", "[::1]:4567"])
     path = "/" + "/".join(quote(some_text(rng), safe="") for _ in range(rng.randint(0, 4)))
+    if path.endswith("/."):
+        path += "x"  # there botocore drops the slash, too, which RFC 3986 section 5.2.4 keeps
     if rng.random() < 0.3:
         path = rng.choice(["/", "/./", "//a//b/", "/a/../b/./c", "/a/b/../..", "/..", "/a/.."])
     names = rng.sample(range(1000), rng.randint(0, 6))
@@ -44,20 +46,18 @@ def random_request(rng):
     for name in rng.sample(["Content-Type", "X-Amz-Target", "x-amz-meta-b", "X-AMZ-Meta-A", "Date2"], rng.randint(0, 5)):
         value = some_text(rng, 20, string.ascii_letters + "   \t/=;,")
         headers.append([name, rng.choice(["", " "]) + value])
-    expires = rng.choice([None, None, 60, 604800])
     return {
         "method": rng.choice(["GET", "POST", "PUT"]),
         "path": path,
         "query": query,
         "headers": headers,
-        "body": "" if expires else rng.randbytes(rng.choice([0, 1, 1000, 70000])).hex(),
+        "body": rng.randbytes(rng.choice([0, 1, 1000, 70000])).hex(),
         "access_key": "AKIA" + some_text(rng, 16, string.ascii_uppercase),
         "secret_key": some_text(rng, 60, string.ascii_letters + string.digits + "+/="),
         "token": rng.choice(["", some_text(rng, 400, string.ascii_letters + string.digits + "+/=")]),
         "region": rng.choice(["eu-central-1", "us-east-1", "cn-north-1"]),
         "service": rng.choice(["dynamodb", "iotdevicegateway", "execute-api"]),
         "time": rng.randint(0, 4102444800) * 1000 + rng.randint(0, 999),
-        "expires": expires,
     }
 
 
@@ -69,9 +69,6 @@ def by_botocore(r):
     credentials = Credentials(r["access_key"], r["secret_key"], r["token"] or None)
     when = datetime.datetime.utcfromtimestamp(r["time"] // 1000)
     with clock_at(when):
-        if r["expires"]:
-            SigV4QueryAuth(credentials, r["service"], r["region"], expires=r["expires"]).add_auth(request)
-            return sorted(request.url.partition("?")[2].split("&"))
         SigV4Auth(credentials, r["service"], r["region"]).add_auth(request)
         return request.headers["Authorization"]
 
@@ -86,7 +83,7 @@ def by_us(requests):
     assert run.returncode == 0, run.stdout[-500:] + run.stderr
     out = run.stdout.splitlines()
     assert len(out) == len(requests)
-    return [sorted(line.split("&")) if r["expires"] else line for r, line in zip(requests, out)]
+    return out
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -335,7 +335,7 @@ static void test_as_each_filter_alone(void **state)
         for (size_t i = 0; i < s.topic_count; i++) {
             char line[80];
             random_topic(&seed, levels, 7, filters[i]);
-            snprintf(line, sizeof(line), "\"%s\" out", filters[i]);
+            snprintf(line, sizeof(line), "\"%.63s\" out", filters[i]);
             s.topics[i] = topic_line(line);
         }
         assert_int_equal(routes_compile(s.topics, s.topic_count, NULL, 0, &s.routes), E_OK);

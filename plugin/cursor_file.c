@@ -87,6 +87,7 @@ enum err cursor_file_read(int dir_fd, enum sink_id sink, struct cursor_file *out
 {
     char name[CURSOR_NAME_SIZE];
     cursor_file_name(sink, NULL, name);
+    /* For writing too: what could not be written later is found out now. */
     int fd = openat(dir_fd, name, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
     if (fd < 0) {
         return err_from_errno(errno);

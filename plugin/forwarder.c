@@ -126,7 +126,6 @@ static enum err create_sinks(struct forwarder *f, const struct plugin_options *o
         }
         slot->host = (struct sink_host){
             .loop = loop_uv(f->loop),
-            .thread = f->loop,
             .outbox = outbox,
             .cursor = spool_cursor(f->spool, (enum sink_id)id),
             .rejected = f->rejected,

@@ -1,5 +1,5 @@
 /* Wires the parts together: the spool, the loop thread, and every configured sink on it with its cursor. Reads as the
- * picture in docs/ARCHITECTURE.md. All functions on the broker's thread. */
+ * picture in docs/ARCHITECTURE.md. Broker's thread, except where stated. */
 #ifndef PLUGIN_FORWARDER_H
 #define PLUGIN_FORWARDER_H
 

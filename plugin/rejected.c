@@ -16,6 +16,8 @@
 LOG_POINT(log_set_aside, "rejected.record", LOG_WARNING,
           "a record can never be delivered: it was set aside in rejected/");
 LOG_POINT(log_dropped, "rejected.dropped", LOG_WARNING, "rejected/ is full: its oldest file was deleted");
+LOG_POINT(log_undeletable, "rejected.delete-failed", LOG_WARNING,
+          "rejected/ is full, and its oldest file cannot be deleted");
 LOG_POINT(log_failed, "rejected.write-failed", LOG_ERROR,
           "a rejected record could not be written: it stays in the spool");
 LOG_POINT(log_unreadable, "rejected.unreadable", LOG_WARNING, "a file in rejected/ cannot be read");
@@ -117,10 +119,11 @@ static void drop_oldest(struct rejected *r)
 {
     char name[NAME_SIZE];
     entry_name(&r->entries[0], name);
-    if (unlinkat(r->dir_fd, name, 0) != 0 && errno != ENOENT) {
-        log_emit(&log_unreadable, "file=%s error=%s", name, err_name(err_from_errno(errno)));
+    if (unlinkat(r->dir_fd, name, 0) == 0) {
+        log_emit(&log_dropped, "file=%s", name);
+    } else if (errno != ENOENT) {
+        log_emit(&log_undeletable, "file=%s error=%s", name, err_name(err_from_errno(errno)));
     }
-    log_emit(&log_dropped, "file=%s", name);
     forget(r, 0);
 }
 

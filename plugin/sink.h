@@ -2,8 +2,8 @@
  *
  * The forwarder creates each configured sink, and calls wake when records arrived after cursor_next said E_AGAIN. A sink
  * pulls: it calls cursor_next while it has room, confirms in any order, calls cursor_rewind when its peer is lost. What it can
- * never deliver goes to rejected_put, then is confirmed. A sink never blocks the loop: SQL and files go to libuv's pool. All on the
- * loop's thread, except where stated.
+ * never deliver goes to rejected_put, then is confirmed. A sink does not block the loop: SQL goes to libuv's pool; of files only the small
+ * ones of rejected/ are written on the loop, a limited number in each turn. All on the loop's thread, except where stated.
  */
 #ifndef PLUGIN_SINK_H
 #define PLUGIN_SINK_H
@@ -43,7 +43,6 @@ struct sink_stats {
 /* What the forwarder gives a sink; outlives it. */
 struct sink_host {
     uv_loop_t *loop;
-    struct loop *thread;   /* the same loop, for loop_post from other threads */
     struct outbox *outbox; /* the way to the local broker */
     struct cursor *cursor;
     struct rejected *rejected;

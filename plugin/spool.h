@@ -64,7 +64,8 @@ void spool_set_limits(struct spool *s, uint64_t max_size, enum spool_full full, 
 /* Copies a record into the spool; sets r->sequence and r->capture_ms. When this returns E_OK the record survives kill -9 (and
  * with SPOOL_SYNC_ALWAYS a power cut). E_FULL: at max_size under SPOOL_REJECT; E_NO_SPACE, E_READ_ONLY, E_IO ...: the disk
  * refuses (it is tried again with later calls, at most every second); E_TOO_LARGE: over half a segment, or a field over its
- * limit; E_INVALID: r->sinks is empty or names a sink that is not configured. Broker's thread. */
+ * limit; E_INVALID: r->sinks is empty or names a sink that is not configured. Waits for the disk with SPOOL_SYNC_ALWAYS, and when a segment
+ * is full before the pool has prepared the next one. Broker's thread. */
 MUST_CHECK enum err spool_append(struct spool *s, struct record *r);
 /* The same for a record that comes back (from rejected/): it keeps its time of capture, and so the key under which it is stored. */
 MUST_CHECK enum err spool_append_again(struct spool *s, struct record *r);

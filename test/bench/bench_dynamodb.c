@@ -167,11 +167,8 @@ static void run_sink(char **argv)
     must(rejected_open(argv[4], &rejected), "rejected_open");
     must(loop_create(&r.loop), "loop");
     fill_spool(spool, r.items);
-    struct sink_host host = {.loop = loop_uv(r.loop),
-                             .thread = r.loop,
-                             .cursor = spool_cursor(spool, SINK_DYNAMODB),
-                             .rejected = rejected,
-                             .stats = &r.stats};
+    struct sink_host host = {
+        .loop = loop_uv(r.loop), .cursor = spool_cursor(spool, SINK_DYNAMODB), .rejected = rejected, .stats = &r.stats};
     if (sink_dynamodb_type.create(&host, options, &r.sink, why) != E_OK) {
         fail(why);
     }

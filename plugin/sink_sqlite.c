@@ -30,6 +30,7 @@ LOG_POINT(log_expired, "sqlite.expired", LOG_DEBUG, "old rows were deleted");
 #define RETRY_BASE_MS 500u
 #define RETRY_CAP_MS 30000u
 #define REPAIR_CAP_MS 60000u
+#define TURN_REJECTED 20u /* set aside in one turn: each one is a file */
 /* Old rows are looked for every tenth of the retention, within these. */
 #define EXPIRE_MIN_MS 1000u
 #define EXPIRE_MAX_MS 60000u
@@ -137,29 +138,37 @@ static void confirm_batch(struct sqlite_sink *s)
     int64_t now_ms = wall_now().ms;
     int64_t latency_ms = 0;
     uint64_t stored = 0;
+    uint64_t rejected = 0;
+    unsigned tried = 0; /* to set aside */
+    bool more = false;
     bool failed = false;
     for (size_t i = 0; i < b->count; i++) {
         const struct record *r = &b->records[i];
         const char *reason = sqlite_batch_reason(b, i);
-        if (reason && rejected_put(s->host.rejected, SINK_SQLITE, r, reason) != E_OK) {
+        bool later = reason && tried == TURN_REJECTED;
+        tried += reason && !later ? 1 : 0;
+        if (later || (reason && rejected_put(s->host.rejected, SINK_SQLITE, r, reason) != E_OK)) {
             cursor_return(s->host.cursor, r->sequence);
-            failed = true;
+            more = true;
+            failed = failed || !later;
             continue;
         }
         latency_ms += reason ? 0 : now_ms - r->capture_ms;
         stored += reason ? 0 : 1;
-        metric_add(&s->host.stats->rejected, reason ? 1 : 0);
+        rejected += reason ? 1 : 0;
         cursor_confirm(s->host.cursor, r->sequence);
     }
     metric_add(&s->host.stats->confirmed, stored);
+    metric_add(&s->host.stats->rejected, rejected);
     if (stored > 0) {
         note_latency(s, latency_ms, stored);
     }
     sqlite_batch_clear(b);
     leave_waiting(s);
-    if (failed) {
-        /* rejected_put has said why; what could not be set aside comes again. */
-        s->commit_at = at_once;
+    if (more) {
+        s->commit_at = at_once; /* what was not set aside comes again */
+    }
+    if (failed) { /* rejected_put has said why */
         s->retry_at = mono_add_ms(mono_now(), backoff_next_ms(&s->backoff));
     } else {
         backoff_reset(&s->backoff);

@@ -77,6 +77,35 @@ static void test_rejects(void **state)
     assert_int_equal(scene_logged("the mapping gives this message no sensor name"), 1);
 }
 
+static struct {
+    uint64_t last, largest;
+} steps; /* of the number of files */
+
+static bool all_in_steps(struct scene *s)
+{
+    uint64_t count = rejected_count(s->rejected);
+    steps.largest = count - steps.last > steps.largest ? count - steps.last : steps.largest;
+    steps.last = count;
+    return scene_nothing_waits(s);
+}
+
+/* Each one is a file: between a few of them the loop turns to others. */
+static void test_rejects_a_few_at_a_time(void **state)
+{
+    struct scene *s = *state;
+    for (unsigned i = 0; i < 500; i++) {
+        scene_append(s, "", "a/b", BYTES("{}"));
+    }
+    scene_append_many(s, 10);
+    scene_start(s);
+    assert_true(scene_run(s, 0, all_in_steps));
+    assert_in_range(steps.largest, 1, 100);
+    assert_int_equal(rejected_count(s->rejected), 500);
+    assert_int_equal(metric_get(&s->stats.rejected), 500);
+    assert_int_equal(metric_get(&s->stats.confirmed), 10);
+    assert_int_equal(scene_rows(s), 10);
+}
+
 static bool twenty_rows(struct scene *s)
 {
     return scene_rows(s) == 20;
@@ -271,6 +300,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_stores, scene_setup, scene_teardown),
         cmocka_unit_test_setup_teardown(test_batches, scene_setup, scene_teardown),
         cmocka_unit_test_setup_teardown(test_rejects, scene_setup, scene_teardown),
+        cmocka_unit_test_setup_teardown(test_rejects_a_few_at_a_time, scene_setup, scene_teardown),
         cmocka_unit_test_setup_teardown(test_rejected_folder_fails, scene_setup, scene_teardown),
         cmocka_unit_test_setup_teardown(test_pause, scene_setup, scene_teardown),
         cmocka_unit_test_setup_teardown(test_stop_drains, scene_setup, scene_teardown),

@@ -41,10 +41,11 @@ static int read_properties(const struct ingest_request *rq, struct ingest *in)
     if (e) {
         return ingest_failed(in, e);
     }
-    if (!bytes_is_utf8(ingest_piece(in, in->content_type))) {
-        return ingest_failed(in, E_MALFORMED);
+    /* mosquitto ends the connection, which is everybody's, for the same characters as in a topic. */
+    if (!topic_safe(ingest_piece(in, in->content_type))) {
+        return ingest_refuse(in, 400, "contentType must be text without control characters");
     }
-    if (in->response_topic.len > 0 && !topic_name_valid(ingest_piece(in, in->response_topic))) {
+    if (in->response_topic.len > 0 && !ingest_topic_allowed(ingest_piece(in, in->response_topic))) {
         return ingest_refuse(in, 400, "responseTopic is no topic that can be published to");
     }
     if (expiry.len > 0 && option_parse_uint(ingest_piece(in, expiry), 0, UINT32_MAX, &seconds) != E_OK) {

@@ -200,6 +200,10 @@ def test_topics_that_the_broker_dislikes(w):
     for topic in ("a%01b", "a%7f", "a%C2%80", "a%EF%BF%BF", "a%EF%B7%90", "a" + "/" * 201):
         assert w.post(f"/topics/{topic}", "x").status == 400, topic
         assert w.post("/topics/good", "x").status == 200
+    for text in ("%01", "%C2%85", "%EF%BF%BF", "a%0D%0Ab"):
+        assert w.post(f"/topics/a?contentType={text}", "x").status == 400, text
+        assert w.post(f"/topics/a?responseTopic={text}", "x").status == 400, text
+        assert w.post("/topics/good", "x").status == 200
     assert w.post("/write?db=x", "a\x01b v=1").status == 400
     assert not w.process.lines("uplink.lost")
 

@@ -256,7 +256,7 @@ static void find_crowd(struct gateway *g)
     for (struct table_node *n = table_next(&g->places, NULL); n; n = table_next(&g->places, n)) {
         count += host_of(g, n) == host;
     }
-    size_t half = g->config->max_clients / 2;
+    size_t half = (size_t)g->config->max_clients / 2;
     g->crowd = host;
     g->crowd_excess = count > half ? count - half : 0;
 }

@@ -15,3 +15,14 @@ find_library(HTTP_PARSER_LIBRARY http_parser REQUIRED)
 if(MQA_TESTS)
     pkg_check_modules(CMOCKA REQUIRED IMPORTED_TARGET cmocka)
 endif()
+
+# Where the compiler makes code for ARMv6 (Raspberry Pi OS of 32 bits), atomic numbers of 64 bits are functions of a library.
+include(CheckSourceCompiles)
+check_source_compiles(C "
+    #include <stdatomic.h>
+    #include <stdint.h>
+    static _Atomic uint64_t number;
+    int main(void) { return atomic_fetch_add(&number, 1) != 0; }" MQA_ATOMIC_64)
+if(NOT MQA_ATOMIC_64)
+    link_libraries(atomic)
+endif()

@@ -52,7 +52,12 @@ static void push_entry(struct cursor *c, uint64_t sequence, size_t offset)
     struct segment *seg = c->segment;
     *entry_at(c, c->used) = (struct window_entry){sequence, seg, (uint32_t)offset, WINDOW_IN_FLIGHT};
     c->used++;
-    seg->pins[c->sink]++;
+    c->segments += seg->pins[c->sink]++ == 0;
+}
+
+static bool window_full(const struct cursor *c)
+{
+    return c->used == CURSOR_WINDOW_MAX || c->segments >= CURSOR_SEGMENTS_MAX;
 }
 
 /* Takes done entries off the front. */
@@ -72,7 +77,7 @@ static struct segment *finish_entry(struct cursor *c, struct window_entry *entry
     c->returned -= entry->state == WINDOW_RETURNED;
     entry->state = WINDOW_DONE;
     entry->segment = NULL;
-    seg->pins[c->sink]--;
+    c->segments -= --seg->pins[c->sink] == 0;
     return seg;
 }
 
@@ -270,7 +275,7 @@ static enum err next_returned(struct cursor *c, struct record *out)
 bool cursor_is_near(const struct cursor *c)
 {
     struct spool *s = c->spool;
-    return c->entered && c->segment == s->active && c->returned == 0 && !c->stalled && c->used < CURSOR_WINDOW_MAX &&
+    return c->entered && c->segment == s->active && c->returned == 0 && !c->stalled && !window_full(c) &&
            !atomic_load(&s->unsettled);
 }
 
@@ -282,7 +287,7 @@ enum err cursor_next(struct cursor *c, struct record *out)
     c->stalled = false;
     enum err e = c->returned > 0 ? next_returned(c, &r) : E_AGAIN;
     if (e != E_OK) {
-        if (c->used == CURSOR_WINDOW_MAX) {
+        if (window_full(c)) {
             return E_FULL;
         }
         e = read_next(c, true, &r, &offset);

@@ -36,6 +36,7 @@ struct cursor {
     /* Ring of CURSOR_WINDOW_MAX entries, sequences ascending; the first is never done. */
     struct window_entry *window;
     uint32_t head, used;
+    uint32_t segments;    /* that hold records of it which are not done */
     uint32_t returned;    /* entries to be given again ... */
     uint32_t return_hint; /* ... none of them before this place */
 

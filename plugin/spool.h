@@ -79,9 +79,12 @@ void spool_set_shortcut(struct spool *s, uint32_t (*take)(void *ctx, const struc
 struct cursor *spool_cursor(struct spool *s, enum sink_id id);
 
 /* The next record for this sink that is not in the window yet. Borrowed: valid until it is confirmed or the cursor rewound.
- * E_AGAIN: none now, wake() will come. E_FULL: the window holds CURSOR_WINDOW_MAX records. Loop thread.
+ * E_AGAIN: none now, wake() will come. E_FULL: the window holds CURSOR_WINDOW_MAX records, or they lie in CURSOR_SEGMENTS_MAX
+ * segments, each of which is mapped. Loop thread.
  * With drop_oldest a record that the sink holds may be dropped: it stays valid and may be confirmed, but is not given again. */
 #define CURSOR_WINDOW_MAX 8192u
+#define CURSOR_SEGMENTS_MAX                                                                                            \
+    (UINTPTR_MAX > UINT32_MAX ? 256u : 16u) /* a process of 32 bits has 2 or 3 GB for everything */
 MUST_CHECK enum err cursor_next(struct cursor *c, struct record *out);
 /* The sink has durably handed over (or set aside) this record. In any order within the window. Loop thread. */
 void cursor_confirm(struct cursor *c, uint64_t sequence);

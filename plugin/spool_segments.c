@@ -146,12 +146,15 @@ static bool held(const struct segment *seg)
 
 static bool passed(const struct spool *s, const struct segment *seg)
 {
+    if (!atomic_load(&seg->sealed)) { /* before the counts: those of a sealed segment are its last */
+        return false;
+    }
     for (unsigned k = 0; k < SINK_COUNT; k++) {
         if ((s->sinks & SINK_BIT(k)) && seg->done[k] < atomic_load_explicit(&seg->count[k], memory_order_relaxed)) {
             return false;
         }
     }
-    return atomic_load(&seg->sealed);
+    return true;
 }
 
 static bool is_synced(const struct spool *s, const struct segment *seg)

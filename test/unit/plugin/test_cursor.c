@@ -144,6 +144,40 @@ static void the_window_has_an_end(void **state)
     assert_int_equal(next(c), CURSOR_WINDOW_MAX + 1);
 }
 
+/* A few large records in each segment: the window would map the whole spool. */
+static void the_window_lies_in_few_segments(void **state)
+{
+    struct fixture *f = *state;
+    struct record r;
+    uint64_t taken = 0;
+    unsigned mapped = 0;
+    for (uint64_t n = 0; n < 3 * (CURSOR_SEGMENTS_MAX + 10); n++) {
+        assert_int_equal(fixture_append(f, n, 20000, SQLITE), E_OK);
+    }
+    fixture_close(f); /* which keeps mapped what it has written */
+    fixture_open(f);
+    struct cursor *c = spool_cursor(f->spool, SINK_SQLITE);
+    while (cursor_next(c, &r) == E_OK) {
+        taken++;
+    }
+    assert_int_equal(cursor_next(c, &r), E_FULL);
+    assert_in_range(taken, 2 * CURSOR_SEGMENTS_MAX, 3 * CURSOR_SEGMENTS_MAX);
+    for (const struct segment *seg = f->spool->oldest; seg; seg = seg->newer) {
+        mapped += seg->map != NULL;
+    }
+    assert_in_range(mapped, 2, CURSOR_SEGMENTS_MAX + 2); /* and the active one */
+    for (uint64_t n = 0; n < taken; n++) {
+        confirm(c, n);
+        if (n > 3) {
+            assert_int_equal(next(c), taken++);
+            if (taken == 3 * (CURSOR_SEGMENTS_MAX + 10)) {
+                break;
+            }
+        }
+    }
+    expect_none(c);
+}
+
 static void oldest(void **state)
 {
     struct fixture *f = *state;
@@ -273,11 +307,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
-        TEST(out_of_order),
-        TEST(rewind_skips_what_is_confirmed),
-        TEST(returned_comes_before_later_ones),
-        TEST(the_window_has_an_end),
-        TEST(oldest),
+        TEST(out_of_order),          TEST(rewind_skips_what_is_confirmed),  TEST(returned_comes_before_later_ones),
+        TEST(the_window_has_an_end), TEST(the_window_lies_in_few_segments), TEST(oldest),
         TEST(as_the_model_says),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

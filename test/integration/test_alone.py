@@ -1,6 +1,7 @@
 """Messages that come alone (docs/ARCHITECTURE.md) while the far side, the link and the broker do whatever they can do, at random.
 `--seed N` repeats the choices of a run; `--long` runs for minutes (docs/testing.md)."""
 
+import collections
 import contextlib
 import json
 import os
@@ -12,18 +13,23 @@ import signal
 import time
 
 import pytest
+from harness import dynamodb
 from harness.load import Load
 from harness.lone import Arrivals, Publisher
 from harness.process import wait_until
 
 CONTROL = "$CONTROL/mosquitto-aws/v1"
 FAILURES_MAX = 2  # of a connection before the broker is started anew: the pauses between the attempts double
+DYNAMO_FAULTS = [{"fault": "throttle", "share": 0.5}, {"fault": "unprocessed", "fraction": 0.4}, {"fault": "error", "share": 0.4},
+                 {"fault": "error", "written": True, "share": 0.4}, {"fault": "reset", "share": 0.4}, {"fault": "bad_crc", "share": 0.4},
+                 {"fault": "reset", "written": True, "share": 0.4}, {"fault": "cut", "share": 0.4}, {"fault": "slow", "delay": 0.3}]
 
 
 class World:
-    """A broker with publishers, a link (relay) and a far side (gate), and what can happen to them."""
+    """A broker with publishers, a link (relay) and a far side (gate), and what can happen to them; every other one has a local store
+    and DynamoDB as well, for what the first publisher sends."""
 
-    def __init__(self, rng, broker, gate, relay, pki, server_id, tmp_path):
+    def __init__(self, rng, broker, gate, relay, pki, server_id, tmp_path, dynamo):
         self.rng, self.started = rng, time.monotonic()
         self._gate, self._server = gate, server_id
         self.files = [tmp_path / "device.crt", tmp_path / "device.key"]
@@ -42,7 +48,12 @@ class World:
                         f"iot_connections {self.connections}", f"iot_protocol {'mqttv5' if self.v5 else 'mqttv311'}",
                         "topic up/# out 1", "topic probe/# out 1", "topic q0/# out 0", "topic down/# in 1",
                         *rng.choice(([], ["store probe/#"], ["store up/#"]))]
-        self.broker = broker(options=self.options)
+        self.dynamo = dynamo
+        if dynamo:
+            self.options += [*dynamo.options(), "store up/0", f"sqlite_file {tmp_path}/store.db"]
+        self.broker = broker(options=self.options, start=False)
+        self.broker.process.env.update(dynamodb.environment(dynamodb.aws_identity.issue(3600)))
+        self.broker.start()
         self.sanitized = bool(self.broker.sanitizer.kinds)
         self.down = None
         self.probes = 0
@@ -106,14 +117,31 @@ class World:
         for i in range(self.rng.randint(1, 30)):
             self.gate.publish(f"down/x/{i}", b"command")
 
+    def flood_of_commands(self):
+        self.gate.publish("down/x/flood", b"x" * self.rng.choice((10, 1000, 20000)), qos=self.rng.choice((0, 1)),
+                          count=self.rng.randint(50, 500))
+
+    def trouble_dynamo(self):
+        if self.dynamo:
+            self.dynamo.control(rules=self.rng.sample(DYNAMO_FAULTS, 2))
+            self.pause(1)
+            self.dynamo.control(rules=[])
+
+    def stop_dynamo(self):
+        if self.dynamo:
+            self.dynamo.stop_proxy()
+            self.pause(0.5)
+            self.dynamo.start_proxy()
+
     def reload(self):
         if self.rng.random() < 0.5:
             self.renew_files()
         self.broker.reload()
 
     def pause_sink(self):
+        sink = self.rng.choice(("iotcore", "sqlite", "dynamodb")) if self.dynamo else "iotcore"
         for command in ("pause", "resume"):
-            self.broker.publish(CONTROL, json.dumps({"commands": [{"command": command, "sink": "iotcore"}]}).encode())
+            self.broker.publish(CONTROL, json.dumps({"commands": [{"command": command, "sink": sink}]}).encode())
             self.pause(0.2)
 
     def freeze_broker(self):
@@ -133,8 +161,8 @@ class World:
         self.begin_life()
 
     EVENTS = (end_connections, end_connections, end_while_sending, end_while_sending, stall, cut, byte_by_byte, answer_in_pieces,
-              answer_late, change_window, replace_far_side, stop_far_side_for_a_while, commands, commands, reload, pause_sink,
-              freeze_broker, kill, stop)
+              answer_late, change_window, replace_far_side, stop_far_side_for_a_while, commands, flood_of_commands, reload,
+              pause_sink, freeze_broker, trouble_dynamo, stop_dynamo, kill, stop)
 
     def happen(self):
         event = self.rng.choice(self.EVENTS)
@@ -266,14 +294,33 @@ class World:
                     if p.acked - a.numbers(f"up/{p.key}")}
         wait_until(lambda: not missing(), 60, lambda: f"missing {missing()}", 0.2)
         assert not a.backwards() and not a.twice(), (a.backwards()[:5], a.twice()[:5])
+        if self.dynamo:
+            self.judge_stores(self.publishers[0].acked)
         print(f"{sum(len(p.acked) for p in self.publishers)} messages, {self.probes} probes")
+
+    def judge_stores(self, acked):
+        """Both stores have each number that was acknowledged, and none twice: a message has its key from the spool."""
+        for sink in ("sqlite", "dynamodb"):
+            self.broker.wait_drained(sink, 120)
+        rows = self.broker.store.query("SELECT message FROM measurement WHERE sensor = 'up/0'")
+        stored = {"sqlite": [json.loads(row[0])["value"] for row in rows],
+                  "dynamodb": [item["message"]["M"]["value"]["S"] for item in self.dynamo.raw_items() if item["sensor"]["S"] == "up/0"]}
+        for sink, texts in stored.items():
+            found = collections.Counter(int(text[5:text.index(",")]) for text in texts)
+            assert not acked - set(found), f"{sink}: missing {sorted(acked - set(found))[:5]}"
+            assert max(found.values(), default=1) == 1, f"{sink}: twice {found.most_common(5)}"
 
 
 @pytest.fixture
-def world(request, broker, gate, relay, pki, server_id, tmp_path):
+def world(request, started, broker, gate, relay, pki, server_id, tmp_path):
     seed = request.config.getoption("--seed") or time.time_ns() % 1000000
     print(f"seed {seed}")
-    w = World(random.Random(seed), broker, gate, relay, pki, server_id, tmp_path)
+    dynamo = None
+    if seed % 2 and dynamodb.dynalite_is_there():
+        dynamo = dynamodb.Dynamo(seed=seed)
+        started.others.append(dynamo)
+        dynamo.create_table()
+    w = World(random.Random(seed), broker, gate, relay, pki, server_id, tmp_path, dynamo)
     yield w
     for p in w.publishers:
         p.close()
@@ -291,6 +338,34 @@ def test_alone_until_the_window_is_full(broker, gate, client_id, started, build,
     times = [e["t"] for e in g.messages()]
     assert max(y - x for x, y in zip(times, times[1:])) < 2
     assert not g.events("violation")
+
+
+@pytest.mark.parametrize("count, size, qos", [(2000, 500, 1), (60, 100_000, 1), (2000, 500, 0)])
+def test_flood_of_commands(broker, gate, client_id, started, build, tmp_path, count, size, qos):
+    """While PUBACKs are read later, commands come as fast as they can: all, in order (of QoS 0, what there was room for; the rest is
+    told); nothing stalls, and memory has a ceiling."""
+    g = gate(publishes_per_second=0, bytes_per_second=0)
+    b = broker(options=[*g.plugin_options(client_id), "iot_publish_rate 0", "topic load/# out 1", "topic down/# in 1"], verbose=False)
+    g.wait_events("subscribe")
+    down = b.recorder("down/#")
+    load = Load(build, tmp_path, b.port, 1500, rate=1000, window=1500)
+    started.processes.append(load.process.start())
+    g.wait_messages(300, 30)
+    before = b.process.memory_kb("RssAnon")
+    g.publish("down/x", b"x" * size, qos=qos, count=count)
+    g.publish("down/end")
+    wait_until(lambda: "down/end" in down.topics(), 30, lambda: f"{count} commands; {len(down.messages)} came")
+    after = b.process.memory_kb("RssAnon")
+    came = [int(p.payload.split()[0]) for p in down.messages[:-1]]
+    assert came == (list(range(count)) if qos else sorted(set(came)))
+    assert len(came) == count or "downlink.dropped" in b.log
+    assert after < before + 16384 or b.sanitizer.kinds, (before, after)
+    load.result(60)
+    assert len(load.acked()) == 1500
+    g.wait_messages(1500, 30)
+    times = [e["t"] for e in g.messages()]
+    assert max(y - x for x, y in zip(times, times[1:])) < 2
+    assert not g.events("violation") and "downlink.full" not in b.log
 
 
 @pytest.mark.parametrize("seconds", [4, pytest.param(180, marks=pytest.mark.slow)])

@@ -106,7 +106,7 @@ def another_user_reads(m):
     m.sh("systemctl start mosquitto")
     publish(m, 2)
     wait_shown(m, 2)
-    m.sh("kill -9 $(systemctl show -p MainPID --value mosquitto)")
+    m.sh("pid=$(systemctl show -p MainPID --value mosquitto); kill -9 $pid; while kill -0 $pid 2>/dev/null; do sleep 0.1; done")
     wait_shown(m, 2)
     wait_until(lambda: active(m)[0] == "active", 20, "systemd to start mosquitto again", 0.3)
     publish(m, 3)
@@ -150,7 +150,8 @@ def remove(m):
     m.sh("rm /etc/mosquitto/conf.d/greenhouse.conf && systemctl restart mosquitto lighttpd")
     m.sh(f"apt-get purge -y -qq {NAMES}")
     assert m.sh("ls /etc/lighttpd/conf-available /etc/lighttpd/conf-enabled /etc/mosquitto-aws").count("dashboard") == 3  # .crt .key .for
-    m.sh("rm /etc/mosquitto-aws/websensor.key && rm -r /etc/mosquitto-aws /etc/systemd/system/websensor.service.d")  # the user's own
+    m.sh("test ! -e /etc/systemd/system/websensor.service.d && test ! -e /etc/mosquitto-aws/websensor-tokens")
+    m.sh("rm /etc/mosquitto-aws/websensor.key && rm -r /etc/mosquitto-aws")  # the user's own
     left = m.sh("find / -xdev \\( -path /root -o -path /proc -o -path /sys -o -path /var/cache/apt \\) -prune -o "
                 "\\( -name '*mosquitto?aws*' -o -name '*websensor*' -o -name '*mqttsn*' -o -name aws-spool \\) -print")
     assert left == "" and active(m)[0] == "active"

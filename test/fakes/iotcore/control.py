@@ -4,7 +4,8 @@
     POST /fault    {"name": .., "value": .., "count": n or null}    sets a fault (faults.py); value null clears it
     POST /clear    {}                             clears all faults
     POST /limit    {"name": value, ...}           changes limits (limits.py) for new connections and packets
-    POST /publish  {"topic", "payload" or "payload_b64", "qos", "retain", "properties"}    a message from the cloud
+    POST /publish  {"topic", "payload" or "payload_b64", "qos", "retain", "properties"}    a message from the cloud;
+                   "count": as many, their number and a blank before the payload
     POST /end      {"how": "close"|"reset"|"disconnect", "reason": n, "client_id": .. or absent for all}
     POST /send     {"hex": ..}                    raw bytes on every connection
 """
@@ -66,12 +67,13 @@ class Control:
         for name, value in limits.items():
             self.gate.limits.change(name, value)
 
-    def do_publish(self, topic, payload="", payload_b64=None, qos=1, retain=False, properties=None):
+    def do_publish(self, topic, payload="", payload_b64=None, qos=1, retain=False, properties=None, count=None):
         data = base64.b64decode(payload_b64) if payload_b64 is not None else payload.encode()
-        p = m.Publish(topic, data, qos, retain, properties=properties or {})
-        if retain:
-            self.gate.sessions.retained[topic] = p
-        self.gate.deliver(p, None)
+        for i in range(count or 1):
+            p = m.Publish(topic, b"%d %s" % (i, data) if count else data, qos, retain, properties=properties or {})
+            if retain:
+                self.gate.sessions.retained[topic] = p
+            self.gate.deliver(p, None)
 
     def do_end(self, how="close", reason=0x98, client_id=None):
         for c in list(self.gate.connections.values()):

@@ -77,12 +77,12 @@ class Gate:
     def limit(self, **limits):
         self._call("limit", limits)
 
-    def publish(self, topic, payload=b"", qos=1, retain=False, properties=None):
-        """A message from the cloud to whoever subscribed."""
+    def publish(self, topic, payload=b"", qos=1, retain=False, properties=None, count=None):
+        """A message from the cloud to whoever subscribed; or `count` of them, "0 PAYLOAD", "1 PAYLOAD" ..."""
         if isinstance(payload, str):
             payload = payload.encode()
         self._call("publish", {"topic": topic, "payload_b64": base64.b64encode(payload).decode(), "qos": qos,
-                               "retain": retain, "properties": properties or {}})
+                               "retain": retain, "properties": properties or {}, "count": count})
 
     def end(self, how="close", reason=0x98, client_id=None):
         """Ends connections: "close", "reset" or "disconnect" (with the v5 reason)."""

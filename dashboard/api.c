@@ -167,33 +167,16 @@ static enum err answer_last(const struct api *a, const struct request *r, const 
     return api_finish(x, l.failed, &l.out);
 }
 
-static bool on_any_row(void *ctx, const struct source_row *row)
-{
-    (void)row;
-    *(bool *)ctx = true;
-    return false;
-}
-
-bool api_has_any(const struct api *a, struct bytes sensor, bool *any, struct source_error *error)
-{
-    struct source_range newest = {.sensor = sensor, .to_ms = REQUEST_TIME_MAX, .limit = 1, .newest_first = true};
-    bool complete;
-    *any = false;
-    return source_range(a->source, &newest, on_any_row, any, &complete, error) || *any;
-}
-
 /* --- /api/sensors/ID/range --- */
 
 struct feed {
     struct downsample *downsample;
-    bool any;
     enum err failed;
 };
 
 static bool feed_row(void *ctx, const struct source_row *row)
 {
     struct feed *f = ctx;
-    f->any = true;
     f->failed = downsample_add(f->downsample, row->time_ms, row->message);
     return f->failed == E_OK;
 }
@@ -202,7 +185,7 @@ static enum err answer_range(const struct api *a, const struct request *r, const
 {
     struct downsample_options o = {.points = r->has_points ? r->points : (uint32_t)a->config->points,
                                    .metric = r->metric};
-    struct feed f = {.any = r->has_since}; /* who asks for what is new knows the sensor */
+    struct feed f = {NULL, E_OK};
     struct source_error error;
     struct buffer out;
     bool complete = true;
@@ -216,10 +199,9 @@ static enum err answer_range(const struct api *a, const struct request *r, const
         range.from_ms = start > o.from_ms ? start : o.from_ms;
     }
     bool read = range.from_ms > range.to_ms || source_range(a->source, &range, feed_row, &f, &complete, &error);
-    read = read && (f.any || api_has_any(a, r->sensor, &f.any, &error));
-    if (!read || !f.any) {
+    if (!read) {
         downsample_destroy(f.downsample);
-        return read ? api_no_measurements(x) : reply_fault(x, error.fault);
+        return reply_fault(x, error.fault);
     }
     buffer_init(&out, API_ANSWER_MAX);
     enum err e = f.failed ? f.failed : downsample_write(f.downsample, complete, &out);

@@ -25,9 +25,6 @@ MUST_CHECK enum err api_old_last(const struct api *a, const struct request *r, c
 /* The times of a request: `to` is now when it is not given, `from` a day before it. */
 void api_times(const struct request *r, int64_t *from_ms, int64_t *to_ms);
 
-/* Is anything stored of this sensor? false: the source failed, `error` says why. */
-MUST_CHECK bool api_has_any(const struct api *a, struct bytes sensor, bool *any, struct source_error *error);
-
 /* 404 for a sensor without measurements. */
 MUST_CHECK enum err api_no_measurements(const struct exchange *x);
 

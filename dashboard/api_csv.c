@@ -176,6 +176,22 @@ static enum err stream(const struct api *a, struct csv *c, const struct source_r
     return c->failed ? c->failed : flush(c, 1);
 }
 
+static bool on_any_row(void *ctx, const struct source_row *row)
+{
+    struct csv *c = ctx;
+    (void)row;
+    c->any = true;
+    return false;
+}
+
+/* An empty range of a sensor is an empty file; a sensor of which nothing is stored is a name that was misspelt. */
+static bool look_for_any_row(const struct api *a, struct csv *c, struct bytes sensor, struct source_error *error)
+{
+    struct source_range newest = {.sensor = sensor, .to_ms = REQUEST_TIME_MAX, .limit = 1, .newest_first = true};
+    bool complete;
+    return c->any || source_range(a->source, &newest, on_any_row, c, &complete, error) || c->any;
+}
+
 static enum err export_csv(const struct api *a, const struct request *r, struct csv *c)
 {
     struct source_range range = {.sensor = r->sensor, .limit = UINT64_MAX};
@@ -187,8 +203,7 @@ static enum err export_csv(const struct api *a, const struct request *r, struct 
     } else if (!source_range(a->source, &range, on_first_row, c, &complete, &error)) {
         return reply_fault(c->x, error.fault);
     }
-    /* An empty range of a sensor is an empty file; a sensor of which nothing is stored is a name that was misspelt. */
-    if (c->failed == E_OK && !c->any && !api_has_any(a, r->sensor, &c->any, &error)) {
+    if (c->failed == E_OK && !look_for_any_row(a, c, r->sensor, &error)) {
         return reply_fault(c->x, error.fault);
     }
     if (c->failed == E_OK && !c->any) {

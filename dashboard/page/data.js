@@ -113,18 +113,6 @@ function merge(old, fresh, from, cut) {
     return part;
 }
 
-/** A sensor of the page's address of which nothing is stored (any more) is one without values, and hinders no other. */
-async function requestRange(path, signal) {
-    try {
-        return fromAnswer(await request(path, signal));
-    } catch (e) {
-        if (e.code !== "no-measurements") {
-            throw e;
-        }
-        return fromAnswer({t: [], meta: {measurements: 0, complete: true, width: 1, last: {}}});
-    }
-}
-
 export class Data {
     constructor() {
         this.parts = new Map();
@@ -135,10 +123,10 @@ export class Data {
         const held = this.parts.get(sensor);
         const moved = live && held && held.points === points && held.span === to - from && held.part.t.length > 0 && from < held.part.t.at(-1);
         const since = moved ? Math.floor(held.part.t.at(-1)) : null;
-        let fresh = await requestRange(rangePath(sensor, from, to, points, since), signal);
+        let fresh = fromAnswer(await request(rangePath(sensor, from, to, points, since), signal));
         const same = moved && fresh.meta.width === held.part.meta.width;
         if (moved && !same) {
-            fresh = await requestRange(rangePath(sensor, from, to, points, null), signal);
+            fresh = fromAnswer(await request(rangePath(sensor, from, to, points, null), signal));
         }
         const part = same ? merge(held.part, fresh, from, Math.floor(since / fresh.meta.width) * fresh.meta.width) : fresh;
         this.parts.set(sensor, {part, points, span: to - from});

@@ -97,7 +97,7 @@ def test_stale_whatever_the_range_is(dashboard, tmp_path):
 def test_many_sensors(dashboard, tmp_path):
     t = now()
     fill_sqlite(tmp_path / "store.db", [(f"station-{n:03}", t - 60000 + i * 1000, {"temperature": n + i}) for n in range(300) for i in range(3)])
-    seen = browse(dashboard([f"sqlite_file {tmp_path}/store.db"]), tmp_path, "many", "?sensor=station-250&sensor=nobody")
+    seen = browse(dashboard([f"sqlite_file {tmp_path}/store.db"]), tmp_path, "many", "?sensor=station-250")
     assert seen["tiles"] == 101 and seen["found"] == "300 of 300 sensors, the first 101 are shown"
     assert seen["filtered"] == ["station-177", "station-250"] and seen["foundThen"] == "1 of 300 sensors"
     assert seen["violations"] == []

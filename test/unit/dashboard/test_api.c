@@ -116,18 +116,6 @@ static void test_csv_of_nothing(void **state)
     }
 }
 
-/* An empty range of a sensor has no rows; a sensor of which there is nothing is not found, except by who saw it before. */
-static void test_range_of_nothing(void **state)
-{
-    (void)state;
-    assert_non_null(strstr(body(ask("/api/sensors/a/range?from=1&to=2")), "{\"t\":[]"));
-    row_count = 0;
-    const char *answer = ask("/api/sensors/a/range?from=1&to=2");
-    assert_non_null(strstr(answer, "Status: 404"));
-    assert_non_null(strstr(answer, "no-measurements"));
-    assert_non_null(strstr(body(ask("/api/sensors/a/range?from=1&to=9&since=5")), "{\"t\":[]"));
-}
-
 static void test_old_urls(void **state)
 {
     (void)state;
@@ -236,7 +224,6 @@ int main(void)
         cmocka_unit_test_setup(test_sensors, set_up),
         cmocka_unit_test_setup(test_csv, set_up),
         cmocka_unit_test_setup(test_csv_of_nothing, set_up),
-        cmocka_unit_test_setup(test_range_of_nothing, set_up),
         cmocka_unit_test_setup(test_old_urls, set_up),
         cmocka_unit_test_setup(test_faults, set_up),
         cmocka_unit_test_setup(test_fault_in_the_middle_of_csv, set_up),

@@ -50,6 +50,21 @@ def test_nginx(nginx):
     assert nginx.get("/api/sensors", "POST", body="x" * 100000).status == 413
 
 
+@pytest.mark.parametrize("server", ["lighttpd", pytest.param("nginx", marks=needs_nginx)])
+def test_names_of_strangers(server, request, tmp_path):
+    """A page of a stranger whose own name leads here (DNS rebinding) gets nothing; whoever is at home, does."""
+    if server == "nginx":
+        d = request.getfixturevalue("nginx")
+    else:
+        fill_sqlite(tmp_path / "store.db", [("station", T0, {"temperature": 1})])
+        d = request.getfixturevalue("dashboard")([f"sqlite_file {tmp_path}/store.db"])
+    for path in ("/", "/api/sensors", "/page/dygraph.min.js", "/station/"):
+        for host in ("evil.example", f"127.0.0.1.evil.example:{d.port}", "localhost.evil.example", "lan.evil.example:80", "a.home.evil"):
+            assert d.get(path, headers={"Host": host}).status == 403, (path, host)
+        for host in ("127.0.0.1", f"localhost:{d.port}", f"[::1]:{d.port}", "192.168.1.7:8090", "greenhouse", "greenhouse.local:8090", "gw.home.arpa"):
+            assert d.get(path, headers={"Host": host}).status == 200, (path, host)
+
+
 def basic(name, word):
     return {"Authorization": "Basic " + base64.b64encode(f"{name}:{word}".encode()).decode()}
 
@@ -164,6 +179,7 @@ def test_set_up_by_one_command(dashboard, tmp_path):
     check_password_and_tls(d, types.SimpleNamespace(ca=folder / "ca.crt"))
     context = ssl.create_default_context(cafile=folder / "ca.crt")
     assert d.get("/", headers=basic("bert", "another"), tls=context).status == 200
+    assert d.get("/", headers={**basic("bert", "another"), "Host": "sensors.example.com"}, tls=context).status == 200
     assert d.get("/", headers=basic("anna", "old"), tls=context).status == 401
 
 
@@ -171,6 +187,7 @@ def test_set_up_for_this_machine_alone(dashboard, tmp_path):
     fill_sqlite(tmp_path / "store.db", [("station", T0, {"temperature": 1})])
     d = dashboard([f"sqlite_file {tmp_path}/store.db"], snippet=set_up(tmp_path, "--local"))
     assert d.get("/").status == 200
+    assert d.get("/", headers={"Host": "sensors.example.com"}).status == 403
     for words, complaint in ((["--local", "anna"], "--local"), ([], "which user"), (["an:na"], "an:na"), (["--listen", "8090", "anna"], "--listen"),
                              (["--cert", "x", "anna"], "--key"), (["--nonsense"], "--nonsense"), (["anna"], "no password")):
         assert complaint in set_up(tmp_path, *words, ok=False)

@@ -6,6 +6,7 @@ import subprocess
 import time
 
 import pytest
+from harness.broker import RUNNING
 from harness.mqtt import Disconnected
 from harness.process import wait_until
 
@@ -122,7 +123,7 @@ def test_disk_full(broker, gate, client_id, small_disk, policy):
         os.close(fd)
     b.write_config()
     b.process.start()
-    wait_until(lambda: b.process.lines("running") or not b.process.running(), 20)
+    wait_until(lambda: b.process.lines(RUNNING) or not b.process.running(), 20)
     if b.process.running():
         fill(b, 5)
         assert b.process.running()

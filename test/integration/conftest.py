@@ -26,6 +26,7 @@ fails the test.
 import os
 import pathlib
 import shutil
+import signal
 import sys
 
 import pytest
@@ -48,6 +49,9 @@ def pytest_addoption(parser):
 def pytest_configure(config):
     config.addinivalue_line("markers", "slow: minutes long; only with --long")
     config.addinivalue_line("markers", "timing: judges how long something takes; not with sanitizers")
+    # What runs in the background of a shell ignores Ctrl-C, and so would all that it starts.
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(config, items):

@@ -367,7 +367,8 @@ def test_flood_of_commands(broker, gate, client_id, started, build, tmp_path, co
     g.wait_messages(1500, 30)
     times = [e["t"] for e in g.messages()]
     assert max(y - x for x, y in zip(times, times[1:])) < 2
-    assert not g.events("violation") and "downlink.full" not in b.log
+    assert not g.events("violation")
+    assert qos == 0 or "downlink.full" not in b.log  # a flood of QoS 0 may leave no room for the last one, which comes again then
 
 
 @pytest.mark.parametrize("seconds", [4, pytest.param(180, marks=pytest.mark.slow)])

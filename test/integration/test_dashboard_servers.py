@@ -185,7 +185,9 @@ def test_set_up_by_one_command(dashboard, tmp_path):
 
 def test_set_up_for_this_machine_alone(dashboard, tmp_path):
     fill_sqlite(tmp_path / "store.db", [("station", T0, {"temperature": 1})])
-    d = dashboard([f"sqlite_file {tmp_path}/store.db"], snippet=set_up(tmp_path, "--local"))
+    snippet = set_up(tmp_path, "--local")
+    assert subprocess.run([SETUP, "-d", tmp_path, "--local", "-o", "-"], capture_output=True, text=True, check=True).stdout == snippet.read_text()
+    d = dashboard([f"sqlite_file {tmp_path}/store.db"], snippet=snippet)
     assert d.get("/").status == 200
     assert d.get("/", headers={"Host": "sensors.example.com"}).status == 403
     for words, complaint in ((["--local", "anna"], "--local"), ([], "which user"), (["an:na"], "an:na"), (["--listen", "8090", "anna"], "--listen"),

@@ -67,19 +67,21 @@ class Engine:
     def inspect(self, what):
         return json.loads(self.docker("inspect", what).stdout)[0]
 
-    def base(self):
-        """The base image: the archive that MQA_BASE names (a saved debootstrap, for repeated runs), or pulled, or made here."""
-        if os.environ.get("MQA_BASE"):
-            self.docker("import", os.environ["MQA_BASE"], BASE)
+    def base(self, image=BASE):
+        """The base image debian:CODENAME-slim: for BASE the archive that MQA_BASE names (a saved debootstrap, for repeated runs), or
+        pulled, or made here."""
+        if image == BASE and os.environ.get("MQA_BASE"):
+            self.docker("import", os.environ["MQA_BASE"], image)
             return
-        if self.docker("pull", "-q", BASE, check=False, timeout=180).returncode == 0:
+        if self.docker("pull", "-q", image, check=False, timeout=180).returncode == 0:
             return
         root = self.folder / "base"
-        subprocess.run(["debootstrap", "--variant=minbase", "bookworm", root], check=True, capture_output=True, timeout=600)
+        codename = image.removeprefix("debian:").removesuffix("-slim")
+        subprocess.run(["debootstrap", "--variant=minbase", codename, root], check=True, capture_output=True, timeout=600)
         shutil.rmtree(root / "var/cache/apt")
         shutil.rmtree(root / "var/lib/apt/lists")
         with subprocess.Popen(["tar", "-C", root, "-c", "."], stdout=subprocess.PIPE) as tar:
-            self.docker("import", "-", BASE, stdin=tar.stdout)
+            self.docker("import", "-", image, stdin=tar.stdout)
         shutil.rmtree(root)
 
     def build(self, target):
